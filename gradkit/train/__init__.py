@@ -1,0 +1,1 @@
+"""Configurable training runs; importing this package loads neither torch, Lightning nor Hydra."""

@@ -1,0 +1,112 @@
+"""Checkpoints that are written whole or not at all, carry a checksum, and never run code when read."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gradkit.errors import CheckpointError
+from gradkit.store import Complaints, write_atomically
+
+BEST = "best.pt"
+_STEP = re.compile(r"step-(\d{9})\.pt")
+
+
+class Checkpoints:
+    """The checkpoints of one run folder.
+
+    A checkpoint is two files: the bytes of `torch.save` and, written first, their SHA-256. A crash between the two
+    leaves a checksum without a checkpoint, which is ignored.
+
+    Args:
+        folder: `checkpoints/` of the run folder; made on the first write.
+        keep: Step checkpoints kept; older ones are removed once a newer one is whole.
+        complaints: Where a disk that fails is reported.
+    """
+
+    def __init__(self, folder: Path, *, keep: int = 2, complaints: Complaints | None = None) -> None:
+        self.folder = folder
+        self._keep = keep
+        self._complaints = complaints or Complaints()
+
+    def save_step(self, step: int, state: Mapping[str, Any]) -> None:
+        """Write the checkpoint of `step` and remove those beyond the number to keep."""
+        if self._save(f"step-{step:09d}.pt", state):
+            for _, path in self._steps()[: -self._keep]:
+                path.unlink(missing_ok=True)
+                _checksum_file(path).unlink(missing_ok=True)
+
+    def save_best(self, state: Mapping[str, Any]) -> None:
+        """Replace the checkpoint with the lowest validation loss."""
+        self._save(BEST, state)
+
+    def latest(self) -> tuple[dict[str, Any], list[str]]:
+        """The newest whole step checkpoint, on the CPU, and a sentence for each damaged one passed over.
+
+        Raises:
+            CheckpointError: There is none, or all are damaged.
+        """
+        damaged: list[str] = []
+        for _, path in reversed(self._steps()):
+            try:
+                return load(path), damaged
+            except CheckpointError as error:
+                damaged.append(str(error))
+        raise CheckpointError(" ".join([*damaged, f"No usable checkpoint in {self.folder}."]))
+
+    def _steps(self) -> list[tuple[int, Path]]:
+        found = []
+        if self.folder.is_dir():
+            for path in self.folder.iterdir():
+                if match := _STEP.fullmatch(path.name):
+                    found.append((int(match[1]), path))
+        return sorted(found)
+
+    def _save(self, name: str, state: Mapping[str, Any]) -> bool:
+        # In memory first: torch's own writer turns a full disk into a RuntimeError without a reason.
+        buffer = io.BytesIO()
+        torch.save(dict(state), buffer)
+        content = buffer.getvalue()
+        path = self.folder / name
+        try:
+            self.folder.mkdir(exist_ok=True)
+            write_atomically(_checksum_file(path), hashlib.sha256(content).hexdigest().encode())
+            write_atomically(path, content)
+        except OSError as error:
+            self._complaints.say("checkpoints", error)
+            return False
+        return True
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The state in a checkpoint, tensors on the CPU; verified against its checksum, loaded with `weights_only`.
+
+    Raises:
+        CheckpointError: The file is missing, its checksum is missing or differs, or it is no plain state.
+    """
+    try:
+        content = path.read_bytes()
+        expected = _checksum_file(path).read_text().strip()
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{error.filename} is missing.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}.") from None
+    if hashlib.sha256(content).hexdigest() != expected:
+        raise CheckpointError(f"{path} is damaged: its SHA-256 differs from the one written beside it.")
+    try:
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # a hostile or foreign file raises any of four unrelated types
+        raise CheckpointError(f"{path} is no checkpoint of plain tensors: {type(error).__name__}.") from None
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path} holds a {type(state).__name__}, expected a dict.")
+    return state
+
+
+def _checksum_file(path: Path) -> Path:
+    return path.with_suffix(".sha256")

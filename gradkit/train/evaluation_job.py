@@ -1,0 +1,86 @@
+"""`mode=evaluate`: the metrics of a finished run under one inference mode, and what that mode costs."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+
+from gradkit.errors import CheckpointError, RunFolderError
+from gradkit.store import plain, read_manifest, write_atomically
+from gradkit.train.accounting import inference_cost
+from gradkit.train.checkpoints import Checkpoints
+from gradkit.train.context import JobContext
+from gradkit.train.data import load_dataset
+from gradkit.train.display import Display, fact_table, metric_table
+from gradkit.train.environment import environment, versions
+from gradkit.train.evaluate import EVALUATION_BATCH, evaluate
+from gradkit.train.models import build_model
+from gradkit.train.schema import TrainConfig
+
+
+def evaluate_run(config: TrainConfig, context: JobContext, fabric: Fabric, display: Display) -> None:
+    """Evaluate the last weights of the run in `config.run`; prints tables and writes `evaluation.json`.
+
+    Raises:
+        RunFolderError: The folder is no run, or its data has changed since.
+        CheckpointError: No usable checkpoint, or one that does not fit the model.
+    """
+    run = Path(str(config.run))
+    manifest = read_manifest(run)
+    dataset = load_dataset(config.data, config.trainer.seed)
+    trained_on = manifest.get("data", {}).get("fingerprint")
+    if trained_on is not None and trained_on != dataset.fingerprint:
+        raise RunFolderError(
+            f"The data of {run} have changed: it was trained on {trained_on}, now they are {dataset.fingerprint}."
+        )
+    dtype = torch.float64 if config.trainer.precision == "64" else torch.float32
+    model = build_model(config.model, dataset.input_shape, trust=context.trust)
+    state, damaged = Checkpoints(run / "checkpoints").latest()
+    try:
+        model.load_state_dict(state["model"])
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(f"The checkpoint of {run} does not fit the model: {' '.join(str(error).split())}") from None
+    fabric.setup_module(model)
+    mode = config.inference.name
+    splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
+    metrics = {
+        name: evaluate(model, split, mode=mode, device=fabric.device, dtype=dtype, autocast=fabric.autocast())
+        for name, split in splits.items()
+    }
+    features = dataset.test.features[:EVALUATION_BATCH].to(fabric.device, dtype)
+    cost = inference_cost(model, features, mode)
+    display.say(
+        *(f"note: {sentence} The checkpoint before it is used." for sentence in damaged),
+        metric_table(f"Evaluation under inference={mode}", metrics),
+        "",
+        fact_table(
+            [
+                ("bytes saved for backward", f"{cost.saved_bytes:,}"),
+                ("graph nodes", f"{cost.graph_nodes:,}"),
+                ("time of one forward", f"{cost.seconds * 1e6:,.0f} us on {cost.samples:,} samples"),
+                ("peak memory of a forward", f"{cost.peak_bytes:,} bytes"),
+                ("step evaluated", str(state["progress"]["step"])),
+                ("written to", str(context.run_folder / "evaluation.json")),
+            ]
+        ),
+    )
+    result: dict[str, Any] = {
+        "schema_version": 1,
+        "run": str(run),
+        "step": state["progress"]["step"],
+        "evaluated": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "inference": mode,
+        "metrics": metrics,
+        "cost": cost.to_dict(),
+        "environment": environment(fabric),
+        "versions": versions(),
+    }
+    try:
+        write_atomically(context.run_folder / "evaluation.json", json.dumps(plain(result), indent=2).encode())
+    except OSError as error:
+        raise RunFolderError(f"{context.run_folder} cannot be written: {error.strerror or error}.") from None

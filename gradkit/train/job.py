@@ -1,0 +1,209 @@
+"""One run from a validated configuration to a finished folder: set up, train, evaluate, summarise."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import sys
+import time
+import warnings
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gradkit.errors import ConfigError, GradkitError, RunFolderError
+from gradkit.store import Complaints, RunStore, read_manifest
+from gradkit.train.context import JobContext
+from gradkit.train.display import Display, fact_table, metric_table
+from gradkit.train.schema import TrainConfig
+from gradkit.train.signals import StopSignals
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+
+def execute(config: TrainConfig, context: JobContext) -> None:
+    """Train or evaluate as `config` says, in `context.run_folder`.
+
+    Args:
+        config: A validated configuration.
+        context: The run folder, which exists, and how the run was called.
+
+    Raises:
+        GradkitError: Something the user has to mend; nothing was trained.
+        SystemExit: With 143 after SIGTERM and 130 after Ctrl-C; the run can be resumed.
+    """
+    with StopSignals() as signals:
+        display = Display(config.trainer.progress, silent=int(os.environ.get("RANK", "0")) > 0)
+        started = time.perf_counter()
+        display.say("loading torch and lightning ...")
+        fabric = make_fabric(config)
+        display.say(f"loaded in {time.perf_counter() - started:.1f} s")
+        if config.mode == "evaluate":
+            from gradkit.train.evaluation_job import evaluate_run
+
+            evaluate_run(config, context, fabric, display)
+            return
+        check_writable(context.run_folder)
+        if config.trainer.devices > 1:
+            try:
+                fabric.launch(train_in_process, config, context)
+            except SystemExit:
+                end_children()
+                raise
+            return
+        status = train(config, context, fabric, display, signals)
+    if status:
+        raise SystemExit(status)
+
+
+def train_in_process(fabric: Fabric, config: TrainConfig, context: JobContext) -> None:
+    """The entry of one of several processes; only the first prints and writes."""
+    if fabric.global_rank > 0:
+        warnings.simplefilter("ignore")
+    folder = fabric.broadcast(str(context.run_folder))
+    context = replace(context, run_folder=Path(folder))
+    with StopSignals() as signals:
+        display = Display(config.trainer.progress, silent=fabric.global_rank > 0)
+        status = train(config, context, fabric, display, signals)
+    if status:
+        raise SystemExit(status)
+
+
+def end_children() -> None:
+    """End the processes of a run that was asked to stop; each may be waiting for another that has gone."""
+    for child in multiprocessing.active_children():
+        child.terminate()
+    for child in multiprocessing.active_children():
+        child.join(timeout=5)
+        child.kill()
+
+
+def make_fabric(config: TrainConfig) -> Fabric:
+    """Fabric for the devices, processes and precision asked for.
+
+    Raises:
+        ConfigError: The machine has no such accelerator, or fewer devices.
+    """
+    # Fabric announces what it replaces; the manifest and the summary say it instead.
+    logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import torch
+        from lightning.fabric import Fabric
+
+        trainer = config.trainer
+        if trainer.threads is not None:
+            torch.set_num_threads(trainer.threads)
+        accelerator = {"cuda": "cuda", "gpu": "gpu"}.get(trainer.accelerator, trainer.accelerator)
+        precision: Any = {"32": "32-true", "64": "64-true"}.get(trainer.precision, trainer.precision)
+        strategy = trainer.strategy
+        if trainer.devices > 1 and "TORCHELASTIC_RUN_ID" not in os.environ:
+            # Processes started by Fabric itself: a second reading of the command line would compose a second run.
+            strategy = "ddp_spawn"
+        try:
+            return Fabric(accelerator=accelerator, devices=trainer.devices, strategy=strategy, precision=precision)
+        except Exception as error:  # Fabric raises its own exceptions, RuntimeError or ValueError for a missing device
+            reason = " ".join(str(error).split())
+            raise ConfigError(
+                f"trainer.accelerator={trainer.accelerator} with trainer.devices={trainer.devices} cannot be used "
+                f"here: {reason} Take trainer.accelerator=auto."
+            ) from None
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a run folder nothing can be written to, before any work is done.
+
+    Raises:
+        RunFolderError: A test file cannot be written.
+    """
+    probe = folder / ".gradkit-write-test"
+    try:
+        probe.write_bytes(b"\0" * 4096)
+        probe.unlink()
+    except OSError as error:
+        raise RunFolderError(
+            f"The run folder {folder} cannot be written: {error.strerror or error}. Choose another with hydra.run.dir=FOLDER."
+        ) from None
+
+
+def train(config: TrainConfig, context: JobContext, fabric: Fabric, display: Display, signals: StopSignals) -> int:
+    """Train in this process and write the run folder; returns the exit status a signal asks for, or 0.
+
+    Raises:
+        GradkitError: Data, model or checkpoint cannot be used; the manifest says so too.
+    """
+    from gradkit.train.session import Session
+
+    complaints = Complaints()
+    store = RunStore(context.run_folder, complaints) if fabric.global_rank == 0 else None
+    attempt = 1
+    if config.trainer.resume is not None:
+        previous = read_manifest(context.run_folder)
+        attempt = int(previous.get("attempt", 1)) + 1
+        if store is not None:
+            store.manifest = previous
+    entry: dict[str, Any] = {
+        "status": "running",
+        "attempt": attempt,
+        "name": config.name,
+        "mode": config.mode,
+        "seed": config.trainer.seed,
+        "overrides": list(context.overrides),
+        "config": asdict(config),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+    entry.pop("error", None)
+    try:
+        session = Session(config, context, fabric, display, store, complaints, attempt)
+        if store is not None:
+            store.manifest.pop("error", None)
+            store.update(**entry, **session.facts())
+        display.say(*session.introduction())
+        if fabric.world_size == 1:  # one of several may not leave between two steps: the others would wait for it
+            signals.defer()
+        summary = session.run(signals)
+    except GradkitError as error:
+        if store is not None and config.trainer.resume is None:
+            store.update(**entry | {"status": "failed", "error": str(error)})
+        raise
+    except BaseException as error:
+        if store is not None:
+            stopped = isinstance(error, (SystemExit, KeyboardInterrupt))
+            store.update(**entry | {"status": "interrupted" if stopped else "failed", "error": repr(error)})
+        raise
+    if store is not None:
+        status = "interrupted" if signals.requested() else "completed"
+        store.update(status=status, ended=time.strftime("%Y-%m-%dT%H:%M:%S%z"), unwritten=complaints.subjects, **summary)
+        show_summary(display, store, context.run_folder)
+    return signals.exit_status
+
+
+def show_summary(display: Display, store: RunStore, folder: Path) -> None:
+    """Print the metric table, the facts of the run, and where it is."""
+    manifest = store.manifest
+    if "worked_example" in manifest:
+        display.say("", gradient_table(manifest["worked_example"]))
+    if manifest.get("metrics"):
+        display.say("", metric_table("Final metrics", manifest["metrics"]))
+    environment, timings = manifest["environment"], manifest["timings"]
+    facts = [
+        ("ended by", str(manifest["stopped_because"])),
+        ("steps", f"{manifest['steps']:,} in {timings['train_seconds']:.2f} s"),
+        ("device", f"{environment['device']}, {environment['processes']} process(es), precision {environment['precision']}"),
+    ]
+    for name, value in manifest.get("differences", {}).items():
+        facts.append((name.replace("_", " "), f"at most {value:.3g}"))
+    if manifest.get("unwritten"):
+        facts.append(("not written", ", ".join(manifest["unwritten"])))
+    facts.append(("run folder", str(folder)))
+    if manifest["status"] == "interrupted":
+        facts.append(("go on with", f"{Path(sys.executable).name} -m gradkit.train trainer.resume={folder}"))
+    display.say("", fact_table(facts))
+
+
+def gradient_table(example: dict[str, Any]) -> Any:
+    """The gradient of a scalar model at its start, as the notebook prints it."""
+    columns = {"gradient": {f"dL/d{name}": value for name, value in example.items()}}
+    return metric_table("Gradient at the start", columns)

@@ -1,0 +1,348 @@
+"""Everything one training process holds: data, model, optimizer, loop, checkpoints; built from the configuration."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+
+from gradkit.errors import CheckpointError
+from gradkit.store import Complaints, RunStore
+from gradkit.train.checkpoints import BEST, Checkpoints, load
+from gradkit.train.context import JobContext
+from gradkit.train.data import Batches, Split, load_dataset
+from gradkit.train.display import Display
+from gradkit.train.environment import environment, versions
+from gradkit.train.evaluate import evaluate
+from gradkit.train.gradients import build_gradient
+from gradkit.train.loop import Progress, TrainingLoop
+from gradkit.train.losses import build_loss
+from gradkit.train.mirrors import Mirrors
+from gradkit.train.models import build_model
+from gradkit.train.optimizers import build_optimizer
+from gradkit.train.recorder import Recorder
+from gradkit.train.schedules import build_schedule
+from gradkit.train.schema import NotebookModel, TrainConfig
+from gradkit.train.signals import StopSignals
+
+
+class Session:
+    """One process's part of a run.
+
+    Args:
+        config: A validated configuration.
+        context: The run folder and how the run was called.
+        fabric: Devices, precision and processes, launched.
+        display: What a person sees.
+        store: Writes the run folder; None in processes other than the first.
+        complaints: Where writers that fail are reported.
+        attempt: 1, or one more than the attempt being resumed.
+
+    Raises:
+        GradkitError: Data, model, optimizer or checkpoint cannot be used.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        context: JobContext,
+        fabric: Fabric,
+        display: Display,
+        store: RunStore | None,
+        complaints: Complaints,
+        attempt: int,
+    ) -> None:
+        self.config, self.fabric, self.display, self.store = config, fabric, display, store
+        self.folder, self.attempt = context.run_folder, attempt
+        self.dtype = torch.float64 if config.trainer.precision == "64" else torch.float32
+        self.dataset = load_dataset(config.data, config.trainer.seed)
+        seed_everything(config.trainer.seed)
+        with no_warnings():
+            self._build(context)
+        self._prepare_outputs(complaints)
+        if config.trainer.resume is not None:
+            self._restore()
+
+    def _build(self, context: JobContext) -> None:
+        config, trainer, fabric = self.config, self.config.trainer, self.fabric
+        self.raw_model = build_model(config.model, self.dataset.input_shape, trust=context.trust)
+        module: nn.Module = torch.compile(self.raw_model) if trainer.compile else self.raw_model  # type: ignore[assignment]
+        wrapped = fabric.setup_module(module)
+        self.autocast: Callable[[], Any] = fabric.autocast if "mixed" in trainer.precision else nullcontext
+        # Fabric's wrapper converts inputs and enters autocast at every call, 26 us on a 100 us step. With one process
+        # and full precision both do nothing, so the module inside is called directly.
+        direct = fabric.world_size == 1 and "mixed" not in trainer.precision
+        self.model: nn.Module = module if direct else wrapped
+        self.loss = build_loss(config.loss, trust=context.trust)
+        self.gradient = build_gradient(
+            config.gradient, self.model, self.raw_model, config.loss, self.loss, self._backward
+        )
+        raw_optimizer = build_optimizer(config.optimizer, self.raw_model)
+        self.optimizer = fabric.setup_optimizers(raw_optimizer)
+        self.batches = Batches(
+            self.dataset.train,
+            trainer.batch_size,
+            seed=trainer.seed,
+            shuffle=trainer.shuffle,
+            device=fabric.device,
+            rank=fabric.global_rank,
+            ranks=fabric.world_size,
+            dtype=self.dtype,
+        )
+        steps_per_epoch = math.ceil(self.batches.steps_per_epoch / trainer.accumulate)
+        self.total_steps = min(trainer.epochs * steps_per_epoch, trainer.max_steps or trainer.epochs * steps_per_epoch)
+        self.schedule = build_schedule(
+            config.schedule, raw_optimizer, total_steps=self.total_steps, steps_per_epoch=steps_per_epoch
+        )
+        if fabric.world_size > 1:
+            seed_everything(trainer.seed + 1 + fabric.global_rank)  # same weights everywhere, dropout of its own
+
+    def _backward(self, loss: Tensor) -> None:
+        self.fabric.backward(loss)
+
+    def _prepare_outputs(self, complaints: Complaints) -> None:
+        config, trainer = self.config, self.config.trainer
+        first = self.fabric.global_rank == 0
+        self.checkpoints = Checkpoints(
+            self.folder / "checkpoints", keep=trainer.keep_checkpoints, complaints=complaints
+        )
+        self.mirrors = Mirrors(config.logger, self.folder, attempt=self.attempt, complaints=complaints) if first else None
+        groups = self.optimizer.param_groups
+        self.recorder = Recorder(
+            self.store,
+            attempt=self.attempt,
+            every=trainer.flush_every,
+            enabled=trainer.record,
+            learning_rate=lambda: float(groups[0]["lr"]),
+            mirrors=(self.mirrors,) if self.mirrors is not None and self.mirrors.active else (),
+        )
+        self.loop = TrainingLoop(
+            config=trainer,
+            fabric=self.fabric,
+            model=self.model,
+            optimizer=self.optimizer,
+            closure_optimizer=config.optimizer.name == "lbfgs",
+            schedule=self.schedule,
+            gradient=self.gradient,
+            batches=self.batches,
+            recorder=self.recorder,
+            on_epoch_end=self._epoch_ended,
+            on_checkpoint=self.save_checkpoint,
+            on_step=lambda loss: None,
+            stop_requested=lambda: False,
+        )
+        self.differences: dict[str, float] = {}
+
+    # --- facts for the manifest and the first lines -------------------------------------------------------------------
+
+    def facts(self) -> dict[str, Any]:
+        """What the manifest says about data, model and machine before the first step."""
+        dataset = self.dataset
+        splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
+        return {
+            "versions": versions(),
+            "environment": environment(self.fabric),
+            "data": {
+                "name": dataset.name,
+                "fingerprint": dataset.fingerprint,
+                "label_mapping": dataset.label_mapping,
+                "samples": {name: len(split.targets) for name, split in splits.items()},
+                "positives": {name: int(split.targets.sum()) for name, split in splits.items()},
+                "features": list(dataset.feature_names)[:1000],
+                "input_shape": list(dataset.input_shape),
+                "notes": list(dataset.notes),
+            },
+            "model": {
+                "name": self.config.model.name,
+                "parameters": sum(parameter.numel() for parameter in self.raw_model.parameters()),
+            },
+        }
+
+    def introduction(self) -> list[str]:
+        """The lines printed before training."""
+        data, config = self.dataset, self.config
+        sizes = f"{len(data.train.targets):,} / {len(data.validation.targets):,} / {len(data.test.targets):,}"
+        mapping = ", ".join(f"{label} = {value}" for label, value in data.label_mapping.items())
+        lines = [f"data {data.name}: {sizes} samples (train / validation / test); target: {mapping}"]
+        lines += [f"note: {note}" for note in data.notes]
+        count = sum(parameter.numel() for parameter in self.raw_model.parameters())
+        lines.append(
+            f"model {config.model.name}: {count:,} parameters; gradient {config.gradient.name}; "
+            f"loss {config.loss.name}; optimizer {config.optimizer.name}, lr {config.optimizer.lr:g}; seed {config.trainer.seed}"
+        )
+        effective = str(self.fabric.strategy.precision.precision)
+        if effective.split("-")[0] != config.trainer.precision.split("-")[0]:
+            lines.append(f"note: precision {config.trainer.precision} was asked for; this device computes in {effective}")
+        if self.loop.progress.step:
+            lines.append(f"resuming after step {self.loop.progress.step} (attempt {self.attempt})")
+        return lines
+
+    # --- training -----------------------------------------------------------------------------------------------------
+
+    def run(self, signals: StopSignals) -> dict[str, Any]:
+        """Train to the end, evaluate on every split, and return what the manifest should say of it."""
+        loop = self.loop
+        steps = self.display.follow(self.total_steps, loop.progress.step)
+        self._steps = steps
+        samples = self.config.trainer.batch_size * self.config.trainer.accumulate * self.fabric.world_size
+        loop.on_step = lambda loss: steps.step(samples, lambda: float(loss), self._last_norm)
+        loop.stop_requested = signals.requested
+        summary: dict[str, Any] = {}
+        if isinstance(self.config.model, NotebookModel) and loop.progress.step == 0:
+            summary["worked_example"] = self._first_gradient()
+        try:
+            progress = loop.run()
+        finally:
+            steps.finish()
+            self.recorder.flush()
+        self.save_checkpoint()
+        metrics: dict[str, Any] = {}
+        if not signals.requested():
+            metrics = self._final_metrics()
+        if self.mirrors is not None:
+            self.mirrors.close()
+        if self.recorder.maxima:
+            summary["differences"] = self.recorder.maxima
+        return summary | {
+            "steps": progress.step,
+            "epochs": progress.epoch,
+            "stopped_because": progress.stopped_because,
+            "best": {"validation_loss": progress.best_loss, "step": progress.best_step},
+            "timings": {"train_seconds": progress.seconds},
+            "metrics": metrics,
+        }
+
+    def _first_gradient(self) -> dict[str, float]:
+        """The gradient of the notebook's two scalars on the whole training split, before the first step."""
+        split = self.dataset.train
+        features = split.features.to(self.fabric.device, self.dtype)
+        targets = split.targets.to(self.fabric.device, self.dtype)
+        self.raw_model.train()
+        self.gradient.backward(self.gradient.forward(features, targets), 1.0)
+        self.gradient.differences()
+        gradient = {name: float(p.grad) for name, p in self.raw_model.named_parameters() if p.grad is not None}
+        self.raw_model.zero_grad()
+        return gradient
+
+    def _last_norm(self) -> float | None:
+        return self.recorder.last.get("grad_norm_l2")
+
+    def _epoch_ended(self) -> float | None:
+        progress = self.loop.progress
+        values = self.evaluate(self.dataset.validation)
+        self._report("validation", values)
+        self._steps.evaluated(progress.epoch, self.config.trainer.epochs, values)
+        loss = values["log_loss"]
+        if loss is not None and loss < progress.best_loss:
+            # The step checkpoint's state is not needed to use the best weights.
+            self._write(lambda: self.checkpoints.save_best({"model": self._weights(), "step": progress.step}))
+        return loss
+
+    def evaluate(self, split: Split) -> dict[str, float | None]:
+        """Metrics on one split under the configured inference mode."""
+        return evaluate(
+            self.raw_model,
+            split,
+            mode=self.config.inference.name,
+            device=self.fabric.device,
+            dtype=self.dtype,
+            autocast=self.autocast(),
+        )
+
+    def _final_metrics(self) -> dict[str, Any]:
+        """Metrics of every split; after early stopping, of the best weights."""
+        if self.config.trainer.early_stopping is not None and self.fabric.global_rank == 0:
+            try:
+                self.raw_model.load_state_dict(load(self.checkpoints.folder / BEST)["model"])
+            except CheckpointError as error:
+                self.display.say(f"note: the final metrics are of the last weights, not the best: {error}")
+        dataset = self.dataset
+        splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
+        found = {name: self.evaluate(split) for name, split in splits.items()}
+        self._report("test", found["test"])
+        return found
+
+    def _report(self, split: str, values: dict[str, float | None]) -> None:
+        progress = self.loop.progress
+        self.recorder.flush()
+        if self.store is not None:
+            event = {"event": "evaluation", "attempt": self.attempt, "step": progress.step, "epoch": progress.epoch}
+            self.store.append([{**event, "split": split, **values}])
+        if self.mirrors is not None:
+            self.mirrors.evaluation(split, values, progress.step)
+
+    # --- checkpoints --------------------------------------------------------------------------------------------------
+
+    def save_checkpoint(self) -> None:
+        """Write everything a bit-identical continuation needs."""
+        self.recorder.flush()
+        progress = self.loop.progress
+        state = {
+            "model": self._weights(),
+            "optimizer": self.optimizer.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "precision": dict(self.fabric.strategy.precision.state_dict()),
+            "progress": {name: value for name, value in vars(progress).items() if name != "stopped_because"},
+            "differences": dict(self.recorder.maxima),
+            "rng": rng_state(self.fabric.device),
+        }
+        self._write(lambda: self.checkpoints.save_step(progress.step, state))
+
+    def _weights(self) -> dict[str, Any]:
+        return dict(self.raw_model.state_dict())
+
+    def _write(self, action: Callable[[], None]) -> None:
+        if self.fabric.global_rank == 0:
+            action()
+
+    def _restore(self) -> None:
+        state, damaged = self.checkpoints.latest()
+        for sentence in damaged:
+            self.display.say(f"note: {sentence} The checkpoint before it is used.")
+        try:
+            self.raw_model.load_state_dict(state["model"])
+            self.optimizer.optimizer.load_state_dict(state["optimizer"])
+            self.schedule.load_state_dict(state["schedule"])
+            self.fabric.strategy.precision.load_state_dict(state["precision"])
+            self.loop.progress = Progress(**state["progress"])
+            self.recorder.maxima = dict(state["differences"])
+            restore_rng(state["rng"], self.fabric.device)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise CheckpointError(f"The checkpoint in {self.checkpoints.folder} does not fit this run: {reason}") from None
+
+
+class no_warnings(warnings.catch_warnings):  # noqa: N801 - reads as a statement
+    """Silences third-party set-up warnings that the summary states in its own words."""
+
+    def __enter__(self) -> Any:
+        result = super().__enter__()
+        warnings.simplefilter("ignore")
+        return result
+
+
+def seed_everything(seed: int) -> None:
+    """Seed torch's generators on every device; nothing else in a run draws from a global generator."""
+    torch.manual_seed(seed)
+
+
+def rng_state(device: torch.device) -> dict[str, Tensor]:
+    """The state of the generators a model may draw from."""
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def restore_rng(state: dict[str, Tensor], device: torch.device) -> None:
+    """Put the generators back to a saved state."""
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)
+

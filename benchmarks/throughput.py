@@ -84,7 +84,9 @@ def make_session(samples: int, dimensions: int, folder: Path, **trainer: Any) ->
     )
     complaints = Complaints()
     store = RunStore(folder, complaints)
-    return Session(config, JobContext(folder), Fabric(accelerator="cpu", devices=1), Display("none"), store, complaints, 1)
+    return Session(
+        config, JobContext(folder), Fabric(accelerator="cpu", devices=1), Display("none"), store, complaints, 1
+    )
 
 
 def epoch_of(session: Session, *, everything: bool) -> Callable[[], None]:
@@ -174,6 +176,7 @@ def manual_against_autograd(batch: int, dimensions: int, pairs: int, repeats: in
     """Forward and gradient of logistic regression: autograd's time over the hand-derived one's."""
     from gradkit.train.gradients import build_gradient
     from gradkit.train.losses import build_loss
+
     from gradkit.train.models import build_model
 
     torch.manual_seed(0)
@@ -218,8 +221,12 @@ def main() -> None:
         low, high = figures["quartile_low"], figures["quartile_high"]
         print(f"batch {batch:>6}  {what:<58} {figures['ratio']:>8.3f}  [{low:.3f}, {high:.3f}]  {budget}", flush=True)
 
-    note("autograd over hand-derived, forward + gradient", 64,
-         manual_against_autograd(64, arguments.dimensions, arguments.pairs), "at least 5")
+    note(
+        "autograd over hand-derived, forward + gradient",
+        64,
+        manual_against_autograd(64, arguments.dimensions, arguments.pairs),
+        "at least 5",
+    )
     with tempfile.TemporaryDirectory() as scratch:
         for batch in BATCHES:
             folder = Path(scratch) / str(batch)
@@ -238,26 +245,37 @@ def main() -> None:
                     arguments.samples, arguments.dimensions, folder / shuffle, batch_size=batch, shuffle=shuffle
                 )
                 budget = "at most 1.25" if (batch, shuffle) == (16384, "full") else ""
-                note(f"gradkit loop, shuffle={shuffle} / bare unshuffled", batch,
-                     paired(epoch_of(shuffled, everything=False), bare.epoch, pairs), budget)
+                note(
+                    f"gradkit loop, shuffle={shuffle} / bare unshuffled",
+                    batch,
+                    paired(epoch_of(shuffled, everything=False), bare.epoch, pairs),
+                    budget,
+                )
                 if shuffle == "full":
-                    note("gradkit with all defaults / bare unshuffled", batch,
-                         paired(epoch_of(shuffled, everything=True), bare.epoch, pairs),
-                         "at most 1.7" if batch == 64 else "")
+                    note(
+                        "gradkit with all defaults / bare unshuffled",
+                        batch,
+                        paired(epoch_of(shuffled, everything=True), bare.epoch, pairs),
+                        "at most 1.7" if batch == 64 else "",
+                    )
                     if batch == 16384:
                         steps = 4
                         lightning = trainer_epoch(split.features, split.targets, batch, steps)
                         part = Bare(split.features[: steps * batch], split.targets[: steps * batch], batch)
                         note("Trainer + DataLoader / bare unshuffled, 4 steps", batch, paired(lightning, part.epoch, 3))
                         whole = paired(epoch_of(shuffled, everything=False), lightning, 3)
-                        share = steps / len(shuffled.batches.sizes)
+                        share = steps / shuffled.batches.steps_per_epoch
                         for name in ("ratio", "quartile_low", "quartile_high"):
                             whole[name] = round(1 / (whole[name] * share), 2)
                         note("Trainer + DataLoader / gradkit shuffled, per step", batch, whole, "at least 20")
                 del shuffled
             if batch >= 1024:
-                note("gradkit epoch / SGDClassifier epoch", batch,
-                     paired(plain, sklearn_epoch(split.features, split.targets), 3), "at most 1 from 1024 on")
+                note(
+                    "gradkit epoch / SGDClassifier epoch",
+                    batch,
+                    paired(plain, sklearn_epoch(split.features, split.targets), 3),
+                    "at most 1 from 1024 on",
+                )
             del session, bare
     result = {
         "command": "python benchmarks/throughput.py",

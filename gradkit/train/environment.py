@@ -11,7 +11,17 @@ from typing import Any
 import torch
 from lightning.fabric import Fabric
 
-PACKAGES = ("torch", "lightning", "hydra-core", "omegaconf", "numpy", "scipy", "scikit-learn", "torchmetrics", "pyarrow")
+PACKAGES = (
+    "torch",
+    "lightning",
+    "hydra-core",
+    "omegaconf",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "torchmetrics",
+    "pyarrow",
+)
 
 
 def versions() -> dict[str, str]:

@@ -44,7 +44,9 @@ def evaluate_run(config: TrainConfig, context: JobContext, fabric: Fabric, displ
     try:
         model.load_state_dict(state["model"])
     except (KeyError, RuntimeError) as error:
-        raise CheckpointError(f"The checkpoint of {run} does not fit the model: {' '.join(str(error).split())}") from None
+        raise CheckpointError(
+            f"The checkpoint of {run} does not fit the model: {' '.join(str(error).split())}"
+        ) from None
     fabric.setup_module(model)
     mode = config.inference.name
     splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}

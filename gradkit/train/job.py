@@ -175,7 +175,9 @@ def train(config: TrainConfig, context: JobContext, fabric: Fabric, display: Dis
         raise
     if store is not None:
         status = "interrupted" if signals.requested() else "completed"
-        store.update(status=status, ended=time.strftime("%Y-%m-%dT%H:%M:%S%z"), unwritten=complaints.subjects, **summary)
+        store.update(
+            status=status, ended=time.strftime("%Y-%m-%dT%H:%M:%S%z"), unwritten=complaints.subjects, **summary
+        )
         show_summary(display, store, context.run_folder)
     return signals.exit_status
 
@@ -191,7 +193,10 @@ def show_summary(display: Display, store: RunStore, folder: Path) -> None:
     facts = [
         ("ended by", str(manifest["stopped_because"])),
         ("steps", f"{manifest['steps']:,} in {timings['train_seconds']:.2f} s"),
-        ("device", f"{environment['device']}, {environment['processes']} process(es), precision {environment['precision']}"),
+        (
+            "device",
+            f"{environment['device']}, {environment['processes']} process(es), precision {environment['precision']}",
+        ),
     ]
     for name, value in manifest.get("differences", {}).items():
         facts.append((name.replace("_", " "), f"at most {value:.3g}"))

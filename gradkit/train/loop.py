@@ -97,6 +97,8 @@ class TrainingLoop:
     def __post_init__(self) -> None:
         self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self._ranks = self.fabric.world_size
+        batch, samples = min(self.config.batch_size, self.batches.samples_per_epoch), self.batches.samples_per_epoch
+        self._sizes = [batch] * (samples // batch) + [samples % batch] * (samples % batch > 0)
         # A loss scaler exists only with 16-mixed on an accelerator.
         self._scaled = getattr(self.fabric.strategy.precision, "scaler", None) is not None
 
@@ -136,7 +138,7 @@ class TrainingLoop:
 
     def windows(self) -> Iterator[Window]:
         """The accumulation windows left in this epoch; the last one may hold fewer micro-batches."""
-        progress, sizes, accumulate = self.progress, self.batches.sizes, self.config.accumulate
+        progress, sizes, accumulate = self.progress, self._sizes, self.config.accumulate
         stream = self.batches.epoch(progress.epoch, start=progress.micro_batch)
         if accumulate == 1:
             for features, targets in stream:

@@ -1,4 +1,4 @@
-"""Copies of the recorded values for other tools, through Fabric's loggers; a mirror that fails is dropped, once said."""
+"""Copies of the recorded values for other tools, through Fabric's loggers; a mirror that fails is dropped."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning.fabric.loggers import CSVLogger, TensorBoardLogger
+from lightning.fabric.loggers.csv_logs import CSVLogger
+from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 
 from gradkit.store import Complaints
 from gradkit.train.schema import LoggerConfig

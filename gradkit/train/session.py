@@ -112,7 +112,9 @@ class Session:
         self.checkpoints = Checkpoints(
             self.folder / "checkpoints", keep=trainer.keep_checkpoints, complaints=complaints
         )
-        self.mirrors = Mirrors(config.logger, self.folder, attempt=self.attempt, complaints=complaints) if first else None
+        self.mirrors = (
+            Mirrors(config.logger, self.folder, attempt=self.attempt, complaints=complaints) if first else None
+        )
         groups = self.optimizer.param_groups
         self.recorder = Recorder(
             self.store,
@@ -178,7 +180,9 @@ class Session:
         )
         effective = str(self.fabric.strategy.precision.precision)
         if effective.split("-")[0] != config.trainer.precision.split("-")[0]:
-            lines.append(f"note: precision {config.trainer.precision} was asked for; this device computes in {effective}")
+            lines.append(
+                f"note: precision {config.trainer.precision} was asked for; this device computes in {effective}"
+            )
         if self.loop.progress.step:
             lines.append(f"resuming after step {self.loop.progress.step} (attempt {self.attempt})")
         return lines
@@ -315,10 +319,12 @@ class Session:
             restore_rng(state["rng"], self.fabric.device)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())
-            raise CheckpointError(f"The checkpoint in {self.checkpoints.folder} does not fit this run: {reason}") from None
+            raise CheckpointError(
+                f"The checkpoint in {self.checkpoints.folder} does not fit this run: {reason}"
+            ) from None
 
 
-class no_warnings(warnings.catch_warnings):  # noqa: N801 - reads as a statement
+class no_warnings(warnings.catch_warnings):
     """Silences third-party set-up warnings that the summary states in its own words."""
 
     def __enter__(self) -> Any:
@@ -345,4 +351,3 @@ def restore_rng(state: dict[str, Tensor], device: torch.device) -> None:
     torch.set_rng_state(state["cpu"])
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)
-

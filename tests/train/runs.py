@@ -1,0 +1,80 @@
+"""Starts training runs for tests: in this process, in a forked one that can be killed, or by the real command."""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from gradkit.train.__main__ import main
+
+from gradkit.train.checkpoints import Checkpoints
+
+# Torch and Lightning are imported once, in the server that all children are forked from.
+FORK_SERVER = multiprocessing.get_context("forkserver")
+FORK_SERVER.set_forkserver_preload(["gradkit.train.session", "gradkit.train.__main__", "gradkit.train.job"])
+
+
+def train(*overrides: str) -> int:
+    """Run `python -m gradkit.train` in this process; returns its exit status."""
+    try:
+        return main(list(overrides)) or 0
+    except SystemExit as stop:
+        return int(stop.code or 0)
+
+
+def train_into(folder: Path, *overrides: str) -> dict[str, Any]:
+    """Train into `folder` and return its manifest; the run must succeed."""
+    from gradkit.store import read_manifest
+
+    assert train(*overrides, f"hydra.run.dir={folder}", "trainer.progress=none") == 0
+    return read_manifest(folder)
+
+
+def _child(overrides: tuple[str, ...], prepare: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+    if prepare is not None:
+        prepare(*arguments)
+    sys.exit(train(*overrides))
+
+
+def train_in_child(
+    *overrides: str, prepare: Callable[..., None] | None = None, arguments: tuple[Any, ...] = ()
+) -> int | None:
+    """Train in a forked process, after `prepare(*arguments)` there; returns its exit code, negative for a signal."""
+    child = FORK_SERVER.Process(target=_child, args=(overrides, prepare, arguments))
+    child.start()
+    child.join(timeout=120)
+    return child.exitcode
+
+
+def command(*arguments: str, cwd: Path, **options: Any) -> "subprocess.CompletedProcess[str]":
+    """Run the real command to its end."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "100"} | options.pop("env", {})
+    return subprocess.run(
+        [sys.executable, "-m", "gradkit.train", *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+        **options,
+    )
+
+
+def final_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """The model of the newest checkpoint in a run folder."""
+    state, damaged = Checkpoints(folder / "checkpoints").latest()
+    assert damaged == []
+    return state["model"]
+
+
+def assert_same_weights(left: Path, right: Path) -> None:
+    """The final weights of two runs are equal bit by bit."""
+    first, second = final_weights(left), final_weights(right)
+    assert first.keys() == second.keys()
+    for name in first:
+        assert torch.equal(first[name], second[name]), name

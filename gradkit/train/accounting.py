@@ -104,7 +104,7 @@ class _PeakMemory(TorchDispatchMode):
     """Adds up the storages that operations allocate while it is active, and notes when one dies."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.peak = 0
         self._alive: dict[int, int] = {}
 

@@ -48,7 +48,7 @@ def execute(config: TrainConfig, context: JobContext) -> None:
         check_writable(context.run_folder)
         if config.trainer.devices > 1:
             try:
-                fabric.launch(train_in_process, config, context)
+                fabric.launch(train_in_process, config, context)  # type: ignore[arg-type]
             except SystemExit:
                 end_children()
                 raise
@@ -124,7 +124,8 @@ def check_writable(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise RunFolderError(
-            f"The run folder {folder} cannot be written: {error.strerror or error}. Choose another with hydra.run.dir=FOLDER."
+            f"The run folder {folder} cannot be written: {error.strerror or error}. "
+            "Choose another with hydra.run.dir=FOLDER."
         ) from None
 
 

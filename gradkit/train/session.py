@@ -84,7 +84,7 @@ class Session:
             config.gradient, self.model, self.raw_model, config.loss, self.loss, self._backward
         )
         raw_optimizer = build_optimizer(config.optimizer, self.raw_model)
-        self.optimizer = fabric.setup_optimizers(raw_optimizer)
+        self.optimizer: Any = fabric.setup_optimizers(raw_optimizer)
         self.batches = Batches(
             self.dataset.train,
             trainer.batch_size,
@@ -108,13 +108,12 @@ class Session:
 
     def _prepare_outputs(self, complaints: Complaints) -> None:
         config, trainer = self.config, self.config.trainer
-        first = self.fabric.global_rank == 0
         self.checkpoints = Checkpoints(
             self.folder / "checkpoints", keep=trainer.keep_checkpoints, complaints=complaints
         )
-        self.mirrors = (
-            Mirrors(config.logger, self.folder, attempt=self.attempt, complaints=complaints) if first else None
-        )
+        self.mirrors: Mirrors | None = None
+        if self.fabric.global_rank == 0:
+            self.mirrors = Mirrors(config.logger, self.folder, attempt=self.attempt, complaints=complaints)
         groups = self.optimizer.param_groups
         self.recorder = Recorder(
             self.store,
@@ -176,7 +175,8 @@ class Session:
         count = sum(parameter.numel() for parameter in self.raw_model.parameters())
         lines.append(
             f"model {config.model.name}: {count:,} parameters; gradient {config.gradient.name}; "
-            f"loss {config.loss.name}; optimizer {config.optimizer.name}, lr {config.optimizer.lr:g}; seed {config.trainer.seed}"
+            f"loss {config.loss.name}; optimizer {config.optimizer.name}, lr {config.optimizer.lr:g}; "
+            f"seed {config.trainer.seed}"
         )
         effective = str(self.fabric.strategy.precision.precision)
         if effective.split("-")[0] != config.trainer.precision.split("-")[0]:

@@ -1,0 +1,119 @@
+"""Read a CSV file with a header line into labelled samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gradkit.errors import ConfigError, DataError
+from gradkit.train.data.arrow_table import import_pyarrow, samples_from_table
+from gradkit.train.data.files import checked_file, fingerprint, head, named, translated
+from gradkit.train.data.samples import Samples
+from gradkit.train.schema import CsvData
+
+FOREIGN_STARTS = {
+    b"\xff\xfe": "UTF-16 text; save it as UTF-8",
+    b"\xfe\xff": "UTF-16 text; save it as UTF-8",
+    b"\x1f\x8b": "compressed by gzip; unpack it first",
+    b"PK\x03\x04": "a zip archive or spreadsheet; save it as CSV",
+    b"BZh": "compressed by bzip2; unpack it first",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd; unpack it first",
+    b"PAR1": "a Parquet file; read it with data=parquet",
+    b"\x93NUMPY": "a NumPy file; read it with data=npy",
+}
+"""First bytes of files that are often handed over as CSV."""
+
+
+def read_csv(config: CsvData) -> Samples:
+    """Labelled samples of a CSV file in UTF-8, with or without a byte-order mark, lines ending in LF or CRLF.
+
+    Types are inferred from the whole file. Empty cells, and in number columns also `NA`, `NaN`, `null` and the like,
+    are missing. Empty lines are skipped.
+
+    Args:
+        config: Path, delimiter, target and features.
+
+    Raises:
+        ConfigError: The delimiter is not one character.
+        DataError: The file is missing, malformed or cannot be trained on, or pyarrow is not installed.
+    """
+    where = named(config.path)
+    delimiter = "\t" if config.delimiter in ("\\t", "tab") else config.delimiter
+    if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n\0':
+        raise ConfigError(f"data.delimiter={config.delimiter!r}: expected one ASCII character, such as ',' or '\\t'.")
+    file = checked_file(config.path)
+    import_pyarrow(where)
+    with translated(where, "CSV"):
+        start = head(file)
+        _refuse_foreign(start, where)
+        identity, note = fingerprint([file])
+    table = _read(file, delimiter, where)
+    return samples_from_table(
+        table, config, where, identity, [note] if note else [], hint=_header_hint(table.column_names, delimiter)
+    )
+
+
+def _read(file: Path, delimiter: str, where: str) -> Any:
+    import pyarrow
+    from pyarrow import csv
+
+    ragged: list[Any] = []
+
+    def remember(row: Any) -> str:
+        ragged.append(row)
+        return "error"
+
+    def parse(threads: bool) -> Any:
+        # A file object, because pyarrow would silently unpack a path that ends in .gz.
+        with pyarrow.OSFile(str(file)) as stream:
+            return csv.read_csv(
+                stream,
+                read_options=csv.ReadOptions(use_threads=threads),
+                parse_options=csv.ParseOptions(
+                    delimiter=delimiter, newlines_in_values=True, invalid_row_handler=remember
+                ),
+            )
+
+    with translated(where, "CSV", pyarrow.ArrowException):
+        try:
+            return parse(threads=True)
+        except pyarrow.ArrowInvalid:
+            if not ragged:
+                raise
+        # Only a reader without threads knows the line.
+        ragged.clear()
+        try:
+            parse(threads=False)
+        except pyarrow.ArrowInvalid:
+            if not ragged:
+                raise
+        row = ragged[0]
+        raise DataError(
+            f"{where}: line {row.number} has {row.actual_columns} {'cell' if row.actual_columns == 1 else 'cells'}, "
+            f"expected {row.expected_columns} as in the header (delimiter {delimiter!r}; empty lines not counted)."
+        )
+
+
+def _refuse_foreign(start: bytes, where: str) -> None:
+    for magic, what in FOREIGN_STARTS.items():
+        if start.startswith(magic):
+            raise DataError(f"{where}: is {what}.")
+    if b"\0" in start:
+        raise DataError(f"{where}: holds zero bytes, so it is binary or UTF-16; expected text in UTF-8.")
+    if not start.strip(b"\xef\xbb\xbf \t\r\n"):
+        raise DataError(f"{where}: starts with {len(start)} blank characters; expected a header line.")
+    if b"\n" not in start and b"\r" not in start and len(start) < 4096:
+        raise DataError(f"{where}: has one line only; expected a header line and one line per sample.")
+
+
+def _header_hint(names: list[str], delimiter: str) -> str:
+    if len(names) == 1:
+        for other in ",;\t|":
+            if other != delimiter and other in names[0]:
+                return f" The cells seem to be separated by {other!r}: set data.delimiter."
+    try:
+        for name in names:
+            float(name)
+    except ValueError:
+        return ""
+    return " The first line holds numbers; a header line with the names of the columns is needed."

@@ -1,0 +1,55 @@
+"""Load the data source a configuration names."""
+
+from __future__ import annotations
+
+from gradkit.errors import ConfigError
+from gradkit.train.data.bundled import breast_cancer, digits_odd, worked_example
+from gradkit.train.data.dataset import Dataset
+from gradkit.train.data.delimited import read_csv
+from gradkit.train.data.numpy_files import read_numpy
+from gradkit.train.data.parquet import read_parquet
+from gradkit.train.data.prepare import prepare
+from gradkit.train.data.samples import Samples
+from gradkit.train.data.synthetic import synthetic
+from gradkit.train.schema import (
+    BreastCancerData,
+    CsvData,
+    DataConfig,
+    DigitsOddData,
+    NpyData,
+    ParquetData,
+    SyntheticData,
+    WorkedExampleData,
+)
+
+
+def load_dataset(config: DataConfig, seed: int) -> Dataset:
+    """The data set of a configuration, split by seed.
+
+    Args:
+        config: A configuration of one of the sources, with every key filled in.
+        seed: Seed of the split, 0 to 2**32 - 1.
+
+    Raises:
+        ConfigError: Keys that contradict one another.
+        DataError: A file that cannot be read, or a table that cannot be trained on.
+    """
+    if isinstance(config, WorkedExampleData):
+        return worked_example(config)
+    return prepare(_samples(config), config, seed)
+
+
+def _samples(config: DataConfig) -> Samples:
+    if isinstance(config, BreastCancerData):
+        return breast_cancer(config)
+    if isinstance(config, DigitsOddData):
+        return digits_odd()
+    if isinstance(config, SyntheticData):
+        return synthetic(config)
+    if isinstance(config, CsvData):
+        return read_csv(config)
+    if isinstance(config, ParquetData):
+        return read_parquet(config)
+    if isinstance(config, NpyData):
+        return read_numpy(config)
+    raise ConfigError(f"data.name={config.name!r} is not a data source of gradkit.")

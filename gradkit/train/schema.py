@@ -59,7 +59,7 @@ class DataConfig:
 class BreastCancerData(DataConfig):
     """scikit-learn's breast cancer set: 569 samples, 30 features, target 1 = benign."""
 
-    name: str = key("breast_cancer", "data source")
+    name: str = key("breast_cancer", "data source", choices=("breast_cancer",))
     features: list[str] | None = key(None, "feature names to use; null takes all 30")
 
 
@@ -67,14 +67,14 @@ class BreastCancerData(DataConfig):
 class DigitsOddData(DataConfig):
     """scikit-learn's digits: 1797 images of 8 x 8, target 1 = odd digit."""
 
-    name: str = key("digits_odd", "data source")
+    name: str = key("digits_odd", "data source", choices=("digits_odd",))
 
 
 @dataclass
 class SyntheticData(DataConfig):
     """Two Gaussian classes on either side of a random hyperplane."""
 
-    name: str = key("synthetic", "data source")
+    name: str = key("synthetic", "data source", choices=("synthetic",))
     samples: int = key(10_000, "number of samples", low=10, high=10_000_000)
     dimensions: int = key(20, "number of features", low=1, high=100_000)
     noise: float = key(1.0, "standard deviation of the noise added to the logit", low=0)
@@ -87,7 +87,7 @@ class SyntheticData(DataConfig):
 class WorkedExampleData(DataConfig):
     """One sample, used for training and evaluation alike: the worked example x = 6.7, y = 0."""
 
-    name: str = key("worked_example", "data source")
+    name: str = key("worked_example", "data source", choices=("worked_example",))
     standardize: bool = key(False, "must stay false: one sample has no spread")
     x: float = key(6.7, "the feature")
     y: float = key(0.0, "the target", low=0, high=1)
@@ -107,7 +107,7 @@ class TableData(DataConfig):
 class CsvData(TableData):
     """A CSV file with a header line."""
 
-    name: str = key("csv", "data source")
+    name: str = key("csv", "data source", choices=("csv",))
     delimiter: str = key(",", "one character between two cells")
 
 
@@ -115,14 +115,14 @@ class CsvData(TableData):
 class ParquetData(TableData):
     """A Parquet file."""
 
-    name: str = key("parquet", "data source")
+    name: str = key("parquet", "data source", choices=("parquet",))
 
 
 @dataclass
 class NpyData(DataConfig):
     """NumPy files: features in an .npy with the targets in another, or both in one .npz."""
 
-    name: str = key("npy", "data source")
+    name: str = key("npy", "data source", choices=("npy",))
     path: str = key(MISSING, "an .npy file of shape (samples, features), or an .npz")
     targets: str | None = key(None, "an .npy file of shape (samples,), needed when `path` is an .npy")
     features_key: str = key("X", "name of the feature array in an .npz")
@@ -144,7 +144,7 @@ class ModelConfig:
 class NotebookModel(ModelConfig):
     """Two scalars, z = w x + b, on one feature: the origin of gradkit."""
 
-    name: str = key("notebook", "model")
+    name: str = key("notebook", "model", choices=("notebook",))
     w: float = key(1.0, "initial weight")
     b: float = key(0.0, "initial bias")
     feature: int = key(0, "index of the one feature it looks at", low=0)
@@ -154,14 +154,14 @@ class NotebookModel(ModelConfig):
 class LogisticModel(ModelConfig):
     """Logistic regression on all features, started at zero (the loss is convex)."""
 
-    name: str = key("logistic", "model")
+    name: str = key("logistic", "model", choices=("logistic",))
 
 
 @dataclass
 class MlpModel(ModelConfig):
     """Fully connected layers, each with an activation."""
 
-    name: str = key("mlp", "model")
+    name: str = key("mlp", "model", choices=("mlp",))
     hidden: list[int] = key([64, 64], "widths of the hidden layers", low=1, high=65_536)
     activation: str = key("relu", "activation of the hidden layers", choices=("relu", "tanh", "sigmoid"))
     dropout: float = key(0.0, "share of activations dropped in training", low=0, below=1)
@@ -172,7 +172,7 @@ class MlpModel(ModelConfig):
 class DeepSigmoidModel(ModelConfig):
     """Many narrow sigmoid layers, whose gradients vanish on their way down."""
 
-    name: str = key("deep_sigmoid", "model")
+    name: str = key("deep_sigmoid", "model", choices=("deep_sigmoid",))
     depth: int = key(8, "number of hidden layers", low=1, high=1_000)
     width: int = key(32, "width of each hidden layer", low=1, high=65_536)
 
@@ -181,7 +181,7 @@ class DeepSigmoidModel(ModelConfig):
 class CnnDigitsModel(ModelConfig):
     """Two convolutions and a linear layer for the 8 x 8 digits."""
 
-    name: str = key("cnn_digits", "model")
+    name: str = key("cnn_digits", "model", choices=("cnn_digits",))
     channels: int = key(16, "channels of the first convolution; the second has twice as many", low=1, high=4_096)
     dropout: float = key(0.0, "share of activations dropped before the last layer", low=0, below=1)
 
@@ -190,7 +190,7 @@ class CnnDigitsModel(ModelConfig):
 class CustomModel(ModelConfig):
     """The user's own module class or factory, allowed by `--trust`."""
 
-    name: str = key("custom", "model")
+    name: str = key("custom", "model", choices=("custom",))
     target: str = key(MISSING, "dotted path of a callable that returns a torch.nn.Module")
     options: dict[str, Any] = key({}, "keyword arguments handed to it")
     sparse_gradients: bool = key(False, "declares that some gradients are sparse")
@@ -213,7 +213,7 @@ class LossConfig:
     name: str = key(
         "bce_with_logits",
         "form of the loss",
-        choices=("bce_with_logits", "bce_on_probabilities", "textbook", "custom"),
+        choices=("bce_with_logits", "bce_on_probabilities", "textbook"),
     )
     pos_weight: float | None = key(None, "weight of the samples with target 1; null is 1", above=0)
     label_smoothing: float = key(0.0, "targets are moved this far towards 0.5: y (1 - s) + s / 2", low=0, below=1)
@@ -225,7 +225,7 @@ class LossConfig:
 class CustomLoss(LossConfig):
     """The user's own loss, `fn(logits, targets) -> scalar`, allowed by `--trust`."""
 
-    name: str = key("custom", "form of the loss")
+    name: str = key("custom", "form of the loss", choices=("custom",))
     target: str = key(MISSING, "dotted path of the function")
 
 
@@ -245,7 +245,7 @@ class OptimizerConfig:
 class SgdOptimizer(OptimizerConfig):
     """torch.optim.SGD; the group choices sgd, momentum and nesterov are settings of it."""
 
-    name: str = key("sgd", "optimizer")
+    name: str = key("sgd", "optimizer", choices=("sgd",))
     momentum: float = key(0.0, "momentum", low=0, below=1)
     nesterov: bool = key(False, "Nesterov momentum (needs momentum > 0)")
 
@@ -254,7 +254,7 @@ class SgdOptimizer(OptimizerConfig):
 class AdamOptimizer(OptimizerConfig):
     """torch.optim.Adam or AdamW."""
 
-    name: str = key("adam", "optimizer")
+    name: str = key("adam", "optimizer", choices=("adam", "adamw"))
     lr: float = key(0.01, "learning rate", above=0)
     beta1: float = key(0.9, "decay of the first moment", low=0, below=1)
     beta2: float = key(0.999, "decay of the second moment", low=0, below=1)
@@ -266,7 +266,7 @@ class AdamOptimizer(OptimizerConfig):
 class RmspropOptimizer(OptimizerConfig):
     """torch.optim.RMSprop."""
 
-    name: str = key("rmsprop", "optimizer")
+    name: str = key("rmsprop", "optimizer", choices=("rmsprop",))
     lr: float = key(0.005, "learning rate", above=0)
     alpha: float = key(0.99, "decay of the squared gradient", low=0, below=1)
     momentum: float = key(0.0, "momentum", low=0, below=1)
@@ -277,7 +277,7 @@ class RmspropOptimizer(OptimizerConfig):
 class AdagradOptimizer(OptimizerConfig):
     """torch.optim.Adagrad."""
 
-    name: str = key("adagrad", "optimizer")
+    name: str = key("adagrad", "optimizer", choices=("adagrad",))
     lr: float = key(0.05, "learning rate", above=0)
     eps: float = key(1e-10, "term added to the denominator", above=0)
 
@@ -286,7 +286,7 @@ class AdagradOptimizer(OptimizerConfig):
 class LbfgsOptimizer(OptimizerConfig):
     """torch.optim.LBFGS with a strong-Wolfe line search; takes no weight decay (use loss.l2)."""
 
-    name: str = key("lbfgs", "optimizer")
+    name: str = key("lbfgs", "optimizer", choices=("lbfgs",))
     lr: float = key(1.0, "learning rate", above=0)
     max_iter: int = key(10, "iterations in one step", low=1)
     history_size: int = key(10, "updates kept", low=1)
@@ -296,14 +296,14 @@ class LbfgsOptimizer(OptimizerConfig):
 class ScheduleConfig:
     """What every learning-rate schedule shares; `constant` adds nothing."""
 
-    name: str = key("constant", "schedule, set by the group choice")
+    name: str = key("constant", "schedule, set by the group choice", choices=("constant",))
 
 
 @dataclass
 class StepSchedule(ScheduleConfig):
     """Multiply the learning rate by `gamma` every `every_epochs`."""
 
-    name: str = key("step", "schedule")
+    name: str = key("step", "schedule", choices=("step",))
     every_epochs: int = key(10, "epochs between two drops", low=1)
     gamma: float = key(0.5, "factor of each drop", above=0, high=1)
 
@@ -312,7 +312,7 @@ class StepSchedule(ScheduleConfig):
 class CosineSchedule(ScheduleConfig):
     """Half a cosine from the learning rate down to `final_factor` of it over the whole run."""
 
-    name: str = key("cosine", "schedule")
+    name: str = key("cosine", "schedule", choices=("cosine",))
     final_factor: float = key(0.0, "share of the learning rate that is left at the end", low=0, high=1)
 
 
@@ -320,7 +320,7 @@ class CosineSchedule(ScheduleConfig):
 class WarmupSchedule(ScheduleConfig):
     """Linear from 0 over the first steps, then constant."""
 
-    name: str = key("warmup", "schedule")
+    name: str = key("warmup", "schedule", choices=("warmup",))
     steps: int = key(20, "optimizer steps until the full learning rate", low=1)
 
 
@@ -328,7 +328,7 @@ class WarmupSchedule(ScheduleConfig):
 class OneCycleSchedule(ScheduleConfig):
     """torch.optim.lr_scheduler.OneCycleLR over the whole run; the learning rate is its maximum."""
 
-    name: str = key("one_cycle", "schedule")
+    name: str = key("one_cycle", "schedule", choices=("one_cycle",))
     warmup_fraction: float = key(0.3, "share of the steps in which the learning rate rises", above=0, below=1)
 
 
@@ -336,7 +336,7 @@ class OneCycleSchedule(ScheduleConfig):
 class PlateauSchedule(ScheduleConfig):
     """Lower the learning rate when the validation loss has not improved."""
 
-    name: str = key("plateau", "schedule")
+    name: str = key("plateau", "schedule", choices=("plateau",))
     patience: int = key(5, "evaluations without improvement before a drop", low=0)
     factor: float = key(0.5, "factor of each drop", above=0, below=1)
 
@@ -348,7 +348,7 @@ class PlateauSchedule(ScheduleConfig):
 class TrainerConfig:
     """How long, in which portions and where the loop runs."""
 
-    epochs: int = key(30, "passes over the training split", low=1)
+    epochs: int = key(60, "passes over the training split", low=1)
     max_steps: int | None = key(None, "stop after this many optimizer steps; null has no limit", low=1)
     max_seconds: float | None = key(None, "stop after this many seconds of training; null has no limit", above=0)
     batch_size: int = key(64, "samples in a micro-batch; a larger number than there are takes all", low=1)

@@ -1,0 +1,92 @@
+"""`python -m gradkit.train`: reads the command line, checks everything, and only then loads torch and runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+
+import gradkit
+from gradkit.errors import ConfigError, GradkitError
+from gradkit.train.options import Options, read_options
+from gradkit.train.wording import one_line
+
+USAGE_ERROR = 2
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line.
+
+    Args:
+        argv: The arguments, without the program's name; by default those of the process.
+
+    Returns:
+        The exit status: 0, 1 when runs of a sweep failed, 2 for a mistake of the user's, 130 after Ctrl-C.
+
+    Raises:
+        SystemExit: A signal ended the run.
+    """
+    try:
+        return _run(read_options(sys.argv[1:] if argv is None else argv))
+    except GradkitError as error:
+        print(f"gradkit.train: {one_line(str(error))}", file=sys.stderr)
+        return USAGE_ERROR
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _run(options: Options) -> int:
+    if options.show == "help":
+        from gradkit.train.configs_folder import configs_folder
+        from gradkit.train.usage import help_text
+
+        return _print(help_text(configs_folder(), options.overrides))
+    if options.show == "version":
+        return _print(f"gradkit {gradkit.__version__}\n")
+    check_python()
+    from gradkit.train.compose import session
+    from gradkit.train.plan import make_plan
+    from gradkit.train.show import show
+
+    with session(options.config_dir) as hydra:
+        if options.show is not None:
+            return show(hydra, options)
+        plan = make_plan(hydra, options.overrides, multirun=options.multirun, trust=options.trust, rank=process_rank())
+        if options.dry_run:
+            return _print(plan.in_words())
+        from gradkit.train.launch import launch
+
+        return launch(hydra, plan, options.trust)
+
+
+def check_python() -> None:
+    """Refuse Python 3.14 with Hydra 1.3, which cannot start there.
+
+    Python 3.14 reads the help text of every option as a string, and one of Hydra 1.3's is not one.
+
+    Raises:
+        ConfigError: Says what to install.
+    """
+    if sys.version_info >= (3, 14) and metadata.version("hydra-core").startswith("1.3."):
+        raise ConfigError("Hydra 1.3 does not start on Python 3.14; run: pip install --pre 'hydra-core>=1.4.0rc3,<1.5'")
+
+
+def process_rank() -> int:
+    """The rank of this process among those torchrun started, 0 without it."""
+    text = os.environ.get("RANK", "0")
+    return int(text) if text.isdecimal() else 0
+
+
+def _print(text: str) -> int:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `--help | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""Checks a composed configuration: ranges, words, and choices that do not go together; imports no framework."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib.util
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gradkit.errors import ConfigError, did_you_mean
+from gradkit.train.combinations import COMBINATIONS
+from gradkit.train.keys import range_in_words
+from gradkit.train.schema import TrainConfig
+from gradkit.train.trust import check_path
+from gradkit.train.wording import quoted
+
+LARGEST_INTEGER = 2**63 - 1
+"""What a tensor's index can hold."""
+
+
+def check(config: TrainConfig, trust: Sequence[str] = ()) -> None:
+    """Refuse what cannot be run, before anything heavy is loaded.
+
+    Args:
+        config: A composed configuration.
+        trust: Module prefixes allowed for `model.target` and `loss.target`.
+
+    Raises:
+        ConfigError: The first thing found, in the order: ranges, combinations, trust, packages, files.
+    """
+    check_ranges(config)
+    for combination in COMBINATIONS:
+        if combination.broken(config):
+            raise ConfigError(combination.message(config))
+    for key, part in (("model.target", config.model), ("loss.target", config.loss)):
+        if (target := getattr(part, "target", None)) is not None:
+            check_path(target, trust, key)
+    check_packages(config)
+    check_files(config)
+
+
+def check_ranges(part: Any, prefix: str = "") -> None:
+    """Refuse values outside the ranges and words of the schema, at every depth.
+
+    Raises:
+        ConfigError: Names the key, the range and the value.
+    """
+    for field in dataclasses.fields(part):
+        value, key = getattr(part, field.name), f"{prefix}{field.name}"
+        if dataclasses.is_dataclass(value):
+            check_ranges(value, f"{key}.")
+            continue
+        for each in value if isinstance(value, list) else [value]:
+            _check_value(key, each, field.metadata)
+
+
+def _check_value(key: str, value: object, metadata: Mapping[str, Any]) -> None:
+    text = f" ({metadata['help']})" if "help" in metadata else ""
+    if isinstance(value, str) and "\0" in value:
+        raise ConfigError(f"{key}: text may not hold a null character, got {quoted(value)}.")
+    if (choices := metadata.get("choices")) and value is not None and value not in choices:
+        near = did_you_mean(str(value), choices)
+        raise ConfigError(f"{key}: expected one of {', '.join(choices)}, got {quoted(value)}.{near}")
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{key}: expected a finite number{text}, got {value}.")
+    if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+        raise ConfigError(
+            f"{key}: expected a number that fits 64 bits{text}, got one of {len(hex(value)) - 2} hex digits."
+        )
+    low, high, above, below = (metadata.get(limit) for limit in ("low", "high", "above", "below"))
+    if (
+        (low is not None and value < low)
+        or (high is not None and value > high)
+        or (above is not None and value <= above)
+        or (below is not None and value >= below)
+    ):
+        raise ConfigError(f"{key}: expected a number {range_in_words(metadata)}{text}, got {value}.")
+
+
+def check_packages(config: TrainConfig) -> None:
+    """Refuse a choice whose optional package is not installed, with the command that installs it.
+
+    Raises:
+        ConfigError: Names the choice and the command.
+    """
+    if config.data.name in ("csv", "parquet") and not _installed("pyarrow"):
+        raise ConfigError(f"data={config.data.name} reads tables with pyarrow; run: pip install gradkit[data]")
+    if config.logger.tensorboard and not (_installed("tensorboard") or _installed("tensorboardX")):
+        raise ConfigError("logger.tensorboard needs the package tensorboard; run: pip install gradkit[tensorboard]")
+
+
+def _installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def check_files(config: TrainConfig) -> None:
+    """Refuse data files that are not there, naming the nearest that is.
+
+    Raises:
+        ConfigError: Names the key, the path and the nearest file.
+    """
+    for name in ("path", "targets"):
+        given = getattr(config.data, name, None)
+        if given is None:
+            continue
+        try:
+            missing = not Path(given).exists()
+        except OSError as error:  # such as a name that is too long
+            raise ConfigError(f"data.{name}: cannot read {quoted(given)}: {error.strerror}.") from error
+        if missing:
+            raise ConfigError(f"data.{name}: there is no file {quoted(given)}.{nearest_path(Path(given))}")
+
+
+def nearest_path(path: Path) -> str:
+    """A sentence naming the entry beside `path` with the nearest name, with a leading space, or an empty string."""
+    try:
+        beside = [each.name for each in path.parent.iterdir() if each != path]
+    except OSError:
+        return f" There is no folder {quoted(str(path.parent))}." if not path.parent.exists() else ""
+    close = difflib.get_close_matches(path.name, beside, n=1, cutoff=0.6)
+    return f" Did you mean {quoted(str(path.parent / close[0]))}?" if close else ""

@@ -52,6 +52,16 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def _line(event: Mapping[str, Any]) -> str:
+    try:
+        return _ENCODER.encode(event)
+    except ValueError:  # a number that JSON does not have
+        return _ENCODER.encode(plain(event))
+
+
 class Complaints:
     """Says on standard error, once per subject, that a file could not be written; training goes on."""
 
@@ -104,7 +114,7 @@ class RunStore:
 
     def append(self, events: Iterable[Mapping[str, Any]]) -> None:
         """Append events, one line each, in one write."""
-        lines = [json.dumps(plain(event), ensure_ascii=False, separators=(",", ":")) for event in events]
+        lines = [_line(event) for event in events]
         if not lines:
             return
         # A write that failed midway may have left half a line; a newline first keeps the next one whole.

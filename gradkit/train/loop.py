@@ -179,13 +179,17 @@ class TrainingLoop:
 
     def clear_gradients(self) -> None:
         """Forget the gradients of the window before."""
-        self.optimizer.zero_grad()
+        # What `optimizer.zero_grad()` does, without the profiler range that takes two thirds of its time.
+        for parameter in self.parameters:
+            parameter.grad = None
 
     def accumulate_gradients(self, window: Window) -> Tensor:
         """Forward and backward of every micro-batch; the shares make the sum the window's mean."""
         total: Tensor | None = None
-        for index, (features, targets, share) in enumerate(window.micro_batches, start=1):
-            with self._reduction(last=index == window.count):
+        remaining = window.count
+        for features, targets, share in window.micro_batches:
+            remaining -= 1
+            with self._reduction(last=remaining == 0):
                 loss = self.gradient.forward(features, targets)
                 self.gradient.backward(loss, share)
             part = loss.detach() if share == 1.0 else loss.detach() * share

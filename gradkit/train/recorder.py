@@ -98,11 +98,13 @@ class Recorder:
 
 def gradient_norms(parameters: Sequence[nn.Parameter]) -> tuple[Tensor, ...]:
     """2-norms whose own 2-norm is that of all gradients together: one each for few parameters, otherwise one."""
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    dense = [grad.coalesce().values() if grad.is_sparse else grad for grad in gradients]
-    if not dense:
-        return ()
-    norms = torch._foreach_norm(dense)
+    try:
+        norms = torch._foreach_norm([parameter.grad for parameter in parameters])
+    except (TypeError, NotImplementedError):  # a parameter without gradient, or a sparse one
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        if not gradients:
+            return ()
+        norms = torch._foreach_norm([grad.coalesce().values() if grad.is_sparse else grad for grad in gradients])
     return tuple(norms) if len(norms) <= SMALL_MODEL_TENSORS else (_total(norms),)
 
 

@@ -14,7 +14,9 @@ class Net(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.body = nn.Sequential(nn.Linear(12, 32), nn.BatchNorm1d(32), nn.Sigmoid(), nn.Dropout(0.5), nn.Linear(32, 1))
+        self.body = nn.Sequential(
+            nn.Linear(12, 32), nn.BatchNorm1d(32), nn.Sigmoid(), nn.Dropout(0.5), nn.Linear(32, 1)
+        )
         self.frozen = nn.Parameter(torch.ones(()), requires_grad=False)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:

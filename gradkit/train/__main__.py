@@ -48,11 +48,11 @@ def _run(options: Options) -> int:
     check_python()
     from gradkit.train.compose import session
     from gradkit.train.plan import make_plan
-    from gradkit.train.show import show
+    from gradkit.train.show import shown
 
     with session(options.config_dir) as hydra:
         if options.show is not None:
-            return show(hydra, options)
+            return _print(shown(hydra, options))
         plan = make_plan(hydra, options.overrides, multirun=options.multirun, trust=options.trust, rank=process_rank())
         if options.dry_run:
             return _print(plan.in_words())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 import yaml  # type: ignore[import-untyped]  # OmegaConf's own dependency, for the errors it lets through
@@ -45,12 +46,13 @@ def explained(error: Exception, overrides: Sequence[str]) -> ConfigError:
             mark = each.problem_mark
             return ConfigError(f"{mark.name}, line {mark.line + 1}: {each.problem or each.context}.")
     texts = [_first_line(each) for each in chain]
-    key = next((str(found) for each in chain if (found := getattr(each, "full_key", None))), "")
     everything = " ".join(str(each) for each in chain)
+    spelled = re.search(r"^\s*full_key: (\S+)$", everything, re.MULTILINE)
+    key = spelled[1] if spelled else ""
     named = [text for text in overrides if text in everything or _key(text) in (key, everything)]
     named = named or [text for text in overrides if f"'{_key(text)}'" in everything or _key(text) in texts[0]]
     subject = quoted(named[0]) if named else key or (quoted(overrides[0]) if len(overrides) == 1 else "configuration")
-    reason = texts[-1].rstrip(".") or type(chain[-1]).__name__
+    reason = texts[-1].rstrip(".") or f"the value is not accepted ({type(chain[-1]).__name__})"
     where = f" (key {key})" if key and key not in subject else ""
     near = _near_hydra_key(key or (_key(named[0]) if named else ""))
     if isinstance(chain[-1], RecursionError):
@@ -69,8 +71,9 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).strip().splitlines()]
-    # "In 'preset/quick': ConfigKeyError raised while composing config:" and then what it was.
-    text = " ".join(lines[:2]) if lines and lines[0].endswith(":") else "".join(lines[:1])
+    text = "".join(lines[:1])
+    if found := re.fullmatch(r"In '(.*)': \w+ raised while composing config:", text):
+        text = f"in the file {found[1]}: {' '.join(lines[1:2])}"
     return (
         f"there is no {text}" if isinstance(error, KeyError) and not isinstance(error, OmegaConfBaseException) else text
     )

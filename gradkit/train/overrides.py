@@ -26,6 +26,9 @@ LONGEST_OVERRIDE = 10_000
 DEEPEST_NESTING = 20
 """Brackets within brackets; the parser recurses."""
 
+LONGEST_HINT = 60
+"""Characters of a value that a hint on quoting repeats."""
+
 FREE_KEYS = "model.options"
 """The one mapping whose keys are the user's own."""
 
@@ -82,9 +85,6 @@ def _parse_one(text: str, parser: OverridesParser) -> Override:
             hint = f" A value with special characters needs quotes of its own: \"{key}='{plain}'\"."
         raise ConfigError(f"{quoted(key)}: cannot read {quoted(text)}: {why}.{hint}") from error
     return override
-
-
-LONGEST_HINT = 60
 
 
 def _assignment(word: str) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import copy
+import io
 
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
@@ -17,34 +20,37 @@ from gradkit.train.plan import Planner, lines
 from gradkit.train.wording import quoted
 
 
-def show(hydra: Hydra, options: Options) -> int:
-    """Print what `options.show` asks for; returns the exit status.
+def shown(hydra: Hydra, options: Options) -> str:
+    """The text that `options.show` asks for.
 
     Raises:
         ConfigError: The overrides cannot be composed. Missing values and ranges are not looked at, so that a
             configuration can be printed before it is complete.
     """
     overrides = list(options.overrides)
-    if options.show == "shell_completion":
-        hydra.shell_completion(config_name=CONFIG_NAME, overrides=overrides)
-        return 0
-    if options.show == "hydra_help":
-        hydra.hydra_help(CONFIG_NAME, get_args_parser(), argparse.Namespace(hydra_help=True))
-        return 0
+    text = io.StringIO()
+    if options.show in ("shell_completion", "hydra_help"):
+        with contextlib.redirect_stdout(text):
+            if options.show == "shell_completion":
+                hydra.shell_completion(config_name=CONFIG_NAME, overrides=overrides)
+            else:
+                hydra.hydra_help(CONFIG_NAME, get_args_parser(), argparse.Namespace(hydra_help=True, overrides=[]))
+        return text.getvalue()
     given = parse(overrides, hydra.config_loader)
     check_operators(given)
     check_sweeps(given, multirun=False)
     check_groups(given, hydra.config_loader)
     planner = Planner(hydra, lines(each for each in given if each.is_hydra_override()))
-    cfg = planner.base(lines(each for each in given if is_group(each)))
+    cfg = copy.deepcopy(planner.base(lines(each for each in given if is_group(each))))
     apply_keys(cfg, given, chosen_schemas(cfg))
+    if options.package not in (None, "_global_") and OmegaConf.select(cfg, str(options.package)) is None:
+        raise ConfigError(f"--package: there is no key {quoted(options.package)} in the configuration.")
     try:
-        if options.show == "info":
-            hydra.show_info(options.info, config_name=CONFIG_NAME, overrides=overrides)
-            return 0
-        if options.package not in (None, "_global_") and OmegaConf.select(cfg, str(options.package)) is None:
-            raise ConfigError(f"--package: there is no key {quoted(options.package)} in the configuration.")
-        hydra.show_cfg(CONFIG_NAME, overrides, options.cfg, options.package, options.resolve)
+        with contextlib.redirect_stdout(text):
+            if options.show == "info":
+                hydra.show_info(options.info, config_name=CONFIG_NAME, overrides=overrides)
+            else:
+                hydra.show_cfg(CONFIG_NAME, overrides, options.cfg, options.package, options.resolve)
     except COMPOSING_ERRORS as error:
         raise explained(error, overrides) from error
-    return 0
+    return text.getvalue()

@@ -37,7 +37,7 @@ RESUME_MAY_CHANGE = (
     "trainer.progress",
     "trainer.threads",
 )
-"""Keys, and beginnings of keys, that leave the trajectory of the weights as it was."""
+"""Keys, and groups of them that end in a dot, that leave the trajectory of the weights as it was."""
 
 EVALUATE_MAY_CHANGE = (
     "mode",
@@ -48,7 +48,7 @@ EVALUATE_MAY_CHANGE = (
     "trainer.progress",
     "trainer.threads",
 )
-"""Keys, and beginnings of keys, that an evaluation may choose anew."""
+"""Keys, and groups of them that end in a dot, that an evaluation may choose anew."""
 
 OF_THE_CALL = ("trainer.resume", "mode", "run")
 """Keys that said how a stored run was called rather than what it is."""
@@ -129,18 +129,23 @@ def check_same_run(stored: StoredRun, before: TrainConfig, after: TrainConfig) -
     """
     was, now, then = dict(_flat(before)), dict(_flat(after)), dict(_flat(stored.config))
     for key, value in now.items():
-        if value != was.get(key, value) and not key.startswith(stored.may_change):
+        if value != was.get(key, value) and not _among(key, stored.may_change):
             doing = "going on with" if stored.key == "trainer.resume" else "evaluating"
             raise ConfigError(
                 f"{key}: {doing} a run cannot change it from {quoted(was[key])} to {quoted(value)};"
                 f" start a new run, or leave it out. May change: {', '.join(_words(stored.may_change))}."
             )
     for key, value in was.items():
-        if key in then and value != then[key] and not key.startswith(RESUME_MAY_CHANGE):
+        if key in then and value != then[key] and not _among(key, RESUME_MAY_CHANGE):
             raise ConfigError(
                 f"{key} was {quoted(then[key])} in {quoted(str(stored.folder))} and the same overrides now give"
                 f" {quoted(value)}: a configuration file has changed since. Put the old value back."
             )
+
+
+def _among(key: str, keys: tuple[str, ...]) -> bool:
+    """Whether `key` is one of `keys`; one that ends in a dot stands for all below it."""
+    return any(key.startswith(each) if each.endswith(".") else key == each for each in keys)
 
 
 def _words(keys: tuple[str, ...]) -> list[str]:

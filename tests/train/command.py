@@ -1,0 +1,72 @@
+"""Starts the real command line in a fresh process, with a stand-in for the job that needs no torch."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+STAND_IN = """
+import dataclasses, json, os, sys, types
+
+def execute(config, context):
+    from gradkit.errors import DataError
+    if str(config.trainer.seed) in os.environ.get("STAND_IN_USER_ERROR", "").split(","):
+        raise DataError("the table has no rows")
+    if str(config.trainer.seed) in os.environ.get("STAND_IN_CRASH", "").split(","):
+        raise ZeroDivisionError("a fault in the model")
+    if config.model.name == "custom":
+        from gradkit.train.trust import import_trusted
+        import_trusted(config.model.target, context.trust, "model.target")
+    manifest = {"schema_version": 1, "status": "completed", "overrides": list(context.overrides),
+                "config": dataclasses.asdict(config), "mode": config.mode, "cwd": os.getcwd(), "argv": sys.argv,
+                "trust": list(context.trust), "process": os.getpid(), "torch": "torch" in sys.modules}
+    (context.run_folder / "run.json").write_text(json.dumps(manifest))
+
+module = types.ModuleType("gradkit.train.job")
+module.execute = execute
+sys.modules["gradkit.train.job"] = module
+"""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a process did."""
+
+    status: int
+    out: str
+    err: str
+    seconds: float
+
+
+def environment(stand_in: Path | None, **variables: str) -> dict[str, str]:
+    """The variables of a child process; `stand_in` is a folder the stand-in is written to."""
+    path = [str(ROOT)]
+    if stand_in is not None:
+        stand_in.mkdir(parents=True, exist_ok=True)
+        # Python imports `sitecustomize` on its own at every start, those of joblib's workers included.
+        (stand_in / "sitecustomize.py").write_text(textwrap.dedent(STAND_IN))
+        path.insert(0, str(stand_in))
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RANK", "LOCAL_", "WORLD_"))}
+    return kept | {"PYTHONPATH": os.pathsep.join(path), "OMP_NUM_THREADS": "1"} | variables
+
+
+def train(*arguments: str, cwd: Path, stand_in: Path | None = None, **variables: str) -> Ran:
+    """Run `python -m gradkit.train` to its end."""
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "gradkit.train", *arguments],
+        cwd=cwd,
+        env=environment(stand_in, **variables),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return Ran(done.returncode, done.stdout, done.stderr, time.perf_counter() - started)

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gradkit.errors import ConfigError, did_you_mean
-from gradkit.train.wording import quoted
+from gradkit.train.wording import listed, quoted
 
 COMPOSING_ERRORS: tuple[type[Exception], ...] = (
     HydraException,
@@ -57,7 +57,8 @@ def explained(error: Exception, overrides: Sequence[str]) -> ConfigError:
     near = _near_hydra_key(key or (_key(named[0]) if named else ""))
     if isinstance(chain[-1], RecursionError):
         reason = "it refers to itself"
-    return ConfigError(f"{subject}: {reason}{where}.{near}")
+    told = "" if named or not overrides else f" (composing {listed(overrides, 8)})"
+    return ConfigError(f"{subject}: {reason}{where}{told}.{near}")
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

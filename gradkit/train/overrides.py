@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.object_type import ObjectType
@@ -206,15 +207,20 @@ def _wrong_type(
     )
 
 
-def count_arms(overrides: Sequence[Override]) -> int:
-    """How many runs a sweep has, without listing them."""
+def count_arms(overrides: Iterable[Override]) -> int:
+    """How many runs a sweep has, without listing them: `range(0,1e12)` is to be refused, not listed.
+
+    Raises:
+        ConfigError: A range without an end.
+    """
     total = 1
     for each in overrides:
-        if isinstance(swept := each.value(), RangeSweep) and not swept.step:
-            raise ConfigError(f"{quoted(each.input_line)}: the step of a range may not be 0.")
-        if isinstance(swept, RangeSweep) and swept.start is not None and swept.stop is not None:
-            # Counted by hand: `range(0,1e12)` must be refused, not listed.
-            total *= max(0, int((float(swept.stop) - float(swept.start)) / float(swept.step)) + 1)
+        swept = each.value()
+        if isinstance(swept, RangeSweep):
+            start, stop, step = swept.start or 0, swept.stop or 0, swept.step
+            if not step or not all(math.isfinite(number) for number in (start, stop, step)):
+                raise ConfigError(f"{quoted(each.input_line)}: a range takes finite numbers and a step that is not 0.")
+            total *= max(0, math.ceil((stop - start) / step))
         elif isinstance(swept, ChoiceSweep):
             total *= len(swept.list)
     return total

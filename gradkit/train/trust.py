@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gradkit.errors import ConfigError
+from gradkit.errors import ConfigError, did_you_mean
 from gradkit.train.wording import quoted
 
 
@@ -70,21 +70,21 @@ def _resolve(parts: Sequence[str], key: str) -> Any:
     for depth, part in enumerate(parts[1:], start=1):
         missing = not hasattr(found, part)
         if missing and isinstance(found, types.ModuleType):
-            found = _import(".".join(parts[: depth + 1]), key)
+            found = _import(".".join(parts[: depth + 1]), key, near=did_you_mean(part, dir(found)))
         elif missing:
-            raise ConfigError(f"{key}: {'.'.join(parts[:depth])} has no {part!r}.")
+            raise ConfigError(f"{key}: {'.'.join(parts[:depth])!r} has no {part!r}.{did_you_mean(part, dir(found))}")
         else:
             found = getattr(found, part)
     return found
 
 
-def _import(name: str, key: str) -> types.ModuleType:
+def _import(name: str, key: str, near: str = "") -> types.ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and (error.name == name or name.startswith(f"{error.name}.")):
             raise ConfigError(
-                f"{key}: there is no {name!r} to import; the current directory is searched too."
+                f"{key}: there is no {name!r} to import; the current directory is searched too.{near}"
             ) from error
         raise ConfigError(f"{key}: importing {name!r} failed: {error}.") from error
     except Exception as error:  # the user's own module: whatever it raises, they want to read it in one line

@@ -1,0 +1,409 @@
+"""The function under check as one map from a flat float64 vector to a flat float64 vector, the same in every dtype."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.autograd.forward_ad as forward_mode
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_flatten_with_path, tree_unflatten
+
+from gradkit.check._errors import CheckInputError, MethodError
+from gradkit.check._precision import format_of, short_name
+from gradkit.check._random import RandomState, RandomTape
+
+Function = Callable[..., Any]
+
+COTANGENT_VALUES = (-1.5, -1.25, -1.0, -0.75, -0.5, 0.5, 0.75, 1.0, 1.25, 1.5)
+"""Weights of a random cotangent: exact in every format, and none so small that it hides an output."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One input tensor whose gradient is checked.
+
+    Attributes:
+        name: How the result names it, such as `input 0` or `inputs['w']`.
+        position: Its place among all leaves of the inputs.
+        shape: Its shape.
+        dtype: Its dtype in the check.
+        offset: Where it begins in the flat vector.
+    """
+
+    name: str
+    position: int
+    shape: torch.Size
+    dtype: torch.dtype
+    offset: int
+
+    @property
+    def numel(self) -> int:
+        """Number of elements."""
+        return self.shape.numel()
+
+    @property
+    def span(self) -> slice:
+        """Its part of the flat vector."""
+        return slice(self.offset, self.offset + self.numel)
+
+
+class Subject:
+    """A function at one point, evaluated at any dtype from the same random state.
+
+    Args:
+        fn: Called as `fn(*inputs)`, `fn(**inputs)` or `fn(inputs)` for a tuple or list, a dictionary, or a tensor.
+        inputs: Tensors and anything else, nested in tuples, lists and dictionaries; never changed.
+        dtype: What every floating tensor is cast to; None keeps each as it is.
+        device: Where to; None keeps each where it is.
+        cotangent: What the outputs are contracted with: None for one scalar output, `"random"`, or tensors shaped
+            like the differentiable outputs.
+        seed: Of the random cotangent.
+
+    Raises:
+        CheckInputError: Nothing to differentiate, a dtype that cannot be checked, a non-scalar output without a
+            cotangent, or a function that changes its inputs.
+    """
+
+    def __init__(
+        self,
+        fn: Function,
+        inputs: Any,
+        *,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+        cotangent: Any = None,
+        seed: int = 0,
+    ) -> None:
+        self.fn = fn
+        self.notes: list[str] = []
+        paths, self._spec = tree_flatten_with_path(inputs)
+        self._leaves = [_placed(leaf, dtype, device) for _, leaf in paths]
+        self._call_with = (
+            "dict" if isinstance(inputs, Mapping) else "tuple" if isinstance(inputs, (tuple, list)) else "one"
+        )
+        self.slots = self._choose([_path_name(path) for path, _ in paths], [leaf for _, leaf in paths])
+        self.dtype = min((slot.dtype for slot in self.slots), key=lambda each: format_of(each).bits)
+        self.size = sum(slot.numel for slot in self.slots)
+        first = self._leaves[self.slots[0].position]
+        self.device: torch.device = first.device
+        self.point = self._flat([self._leaves[slot.position] for slot in self.slots])
+        self._random = RandomState.capture()
+        self._tape: RandomTape | None = RandomTape()
+        self._draws: frozenset[str] | None = None
+        self._arithmetic: TorchDispatchMode | None = None
+        self.evaluations = 0
+        self._positions: list[int] = []
+        self._first_call()
+        self.cotangents = self._contraction(cotangent, seed)
+        self.weights = self._flat(self.cotangents)
+
+    def _choose(self, names: Sequence[str], originals: Sequence[Any]) -> list[Slot]:
+        floating = [
+            place
+            for place, leaf in enumerate(originals)
+            if isinstance(leaf, Tensor) and (leaf.is_floating_point() or leaf.is_complex())
+        ]
+        asked = [place for place in floating if originals[place].requires_grad] or floating
+        if not asked:
+            raise CheckInputError("inputs hold no floating-point tensor; there is nothing to differentiate.")
+        slots, offset = [], 0
+        for place in asked:
+            leaf = self._leaves[place]
+            format_of(leaf.dtype)
+            slots.append(Slot(names[place], place, leaf.shape, leaf.dtype, offset))
+            offset += leaf.numel()
+        return slots
+
+    def _first_call(self) -> None:
+        leaves = self.leaves(None)
+        outputs = self.call(leaves, track=True)
+        tape = self._tape
+        assert tape is not None
+        tape.stop_recording()
+        self._draws = self._random.moved()
+        if not tape.drawn:
+            self._tape = None
+        flat = tree_flatten(outputs)[0]
+        floating = [place for place, each in enumerate(flat) if isinstance(each, Tensor) and each.is_floating_point()]
+        if any(isinstance(each, Tensor) and each.is_complex() and each.requires_grad for each in flat):
+            raise CheckInputError(
+                "the function returns a complex tensor; gradients of complex outputs cannot be checked."
+            )
+        if not floating:
+            kinds = ", ".join(sorted({_kind(each) for each in flat})) or "nothing"
+            raise CheckInputError(f"the function returns no floating-point tensor, only {kinds}.")
+        tracked = [place for place in floating if flat[place].requires_grad]
+        if tracked and len(tracked) < len(floating):
+            left_out = ", ".join(str(place) for place in floating if place not in tracked)
+            self.notes.append(f"output {left_out} carries no graph and was left out.")
+        if not tracked:
+            self.notes.append("no output carries a graph: reverse mode sees a gradient of zero.")
+        self._positions = tracked or floating
+        self.outputs_like = [flat[place].detach() for place in self._positions]
+
+    def _contraction(self, cotangent: Any, seed: int) -> list[Tensor]:
+        shapes = [tuple(each.shape) for each in self.outputs_like]
+        if cotangent is None:
+            if len(shapes) != 1 or self.outputs_like[0].numel() != 1:
+                raise CheckInputError(
+                    f"the function returns {_shapes_in_words(shapes)}, not one scalar; give cotangent=TENSOR shaped"
+                    ' like it, or cotangent="random" to check every output at once.'
+                )
+            return [torch.ones_like(self.outputs_like[0])]
+        if isinstance(cotangent, str):
+            if cotangent != "random":
+                raise CheckInputError(f'cotangent: expected a tensor or "random", got {cotangent!r}.')
+            generator = torch.Generator().manual_seed(seed)
+            choices = torch.tensor(COTANGENT_VALUES, dtype=torch.float64)
+            drawn = [
+                choices[torch.randint(len(COTANGENT_VALUES), tuple(like.shape), generator=generator)]
+                for like in self.outputs_like
+            ]
+            return [each.to(like) for each, like in zip(drawn, self.outputs_like, strict=True)]
+        given = tree_flatten(cotangent)[0]
+        if len(given) != len(shapes) or any(
+            not isinstance(each, Tensor) or tuple(each.shape) != shape
+            for each, shape in zip(given, shapes, strict=False)
+        ):
+            got = _shapes_in_words([tuple(each.shape) if isinstance(each, Tensor) else type(each) for each in given])
+            raise CheckInputError(f"cotangent: expected {_shapes_in_words(shapes)}, got {got}.")
+        return [each.detach().to(like) for each, like in zip(given, self.outputs_like, strict=True)]
+
+    def leaves(self, dtype: torch.dtype | None, point: Tensor | None = None) -> list[Any]:
+        """Fresh copies of all input leaves, with the strides of the originals.
+
+        Args:
+            dtype: Of the floating ones; None for the dtype of the check.
+            point: Flat values of the differentiated ones, `(size,)`, float64; None for the point of the check.
+        """
+        fresh = [_copied(leaf, dtype) for leaf in self._leaves]
+        if point is not None:
+            for slot in self.slots:
+                fresh[slot.position].copy_(point[slot.span].view(slot.shape))
+        return fresh
+
+    @contextmanager
+    def frozen_randomness(self) -> Iterator[None]:
+        """Every draw as in the first evaluation."""
+        self._random.restore(self._draws)
+        if self._tape is not None:
+            self._tape.rewind()
+        with self._arithmetic or nullcontext(), self._tape or nullcontext():
+            yield
+
+    @contextmanager
+    def computing_under(self, mode: TorchDispatchMode) -> Iterator[None]:
+        """The function, its backward and the hand-written gradient run under a dispatch mode; our own sums do not."""
+        self._arithmetic = mode
+        try:
+            yield
+        finally:
+            self._arithmetic = None
+
+    def call(self, leaves: list[Any], *, track: bool) -> Any:
+        """What the function returns for these leaves.
+
+        Raises:
+            CheckInputError: It changed one of them.
+        """
+        differentiated = [leaves[slot.position] for slot in self.slots]
+        if track:
+            for leaf in differentiated:
+                leaf.requires_grad_()
+        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        versions = [leaf._version for leaf in tensors]
+        self.evaluations += 1
+        try:
+            with self.frozen_randomness(), torch.set_grad_enabled(track):
+                outputs = self.apply(self.fn, leaves)
+        except RuntimeError as error:
+            if "leaf Variable that requires grad" in str(error) and "in-place" in str(error):
+                raise CheckInputError(f"the function changes its input in place: {error}.") from error
+            raise
+        for name, leaf, version in zip(self._tensor_names(), tensors, versions, strict=True):
+            if leaf._version != version:
+                raise CheckInputError(f"the function changes {name} in place; return a new tensor instead.")
+        return outputs
+
+    def apply(self, fn: Function, leaves: list[Any], **extra: Any) -> Any:
+        """Call any function with the leaves put back into the shape of the inputs."""
+        inputs = tree_unflatten(leaves, self._spec)
+        if self._call_with == "dict":
+            return fn(**inputs, **extra)
+        return fn(*inputs, **extra) if self._call_with == "tuple" else fn(inputs, **extra)
+
+    def _tensor_names(self) -> list[str]:
+        names = {slot.position: slot.name for slot in self.slots}
+        return [
+            names.get(place, f"input leaf {place}")
+            for place, leaf in enumerate(self._leaves)
+            if isinstance(leaf, Tensor)
+        ]
+
+    def selected(self, outputs: Any) -> list[Tensor]:
+        """The outputs that take part in the check.
+
+        Raises:
+            CheckInputError: The function returned something else than the first time.
+        """
+        flat = tree_flatten(outputs)[0]
+        picked = [flat[place] if place < len(flat) else None for place in self._positions]
+        for each, like in zip(picked, self.outputs_like, strict=True):
+            if not isinstance(each, Tensor) or each.shape != like.shape:
+                got = tuple(each.shape) if isinstance(each, Tensor) else each
+                raise CheckInputError(
+                    f"the function returned {got} where it first returned a tensor of shape {tuple(like.shape)};"
+                    " a gradient check needs the same outputs every time."
+                )
+        return picked
+
+    def values(self, dtype: torch.dtype, point: Tensor | None = None) -> Tensor:
+        """All outputs at a point as one flat vector, float64, on the device of the inputs."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return self._flat(self.selected(self.call(self.leaves(dtype, point), track=False)))
+
+    def reverse(self, dtype: torch.dtype | None) -> tuple[Tensor, Tensor]:
+        """The outputs and the gradient by reverse mode, each as one flat float64 vector; zero where no graph leads."""
+        leaves = self.leaves(dtype)
+        outputs = self.selected(self.call(leaves, track=True))
+        pairs = [(each, c) for each, c in zip(outputs, self.cotangents, strict=True) if each.requires_grad]
+        wanted = [leaves[slot.position] for slot in self.slots]
+        if not pairs:
+            return self._flat(outputs), torch.zeros_like(self.point)
+        cotangents = [c.to(each.dtype) for each, c in pairs]
+        with self._arithmetic or nullcontext():
+            try:
+                found = torch.autograd.grad([each for each, _ in pairs], wanted, cotangents, allow_unused=True)
+            except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
+                raise MethodError(f"the backward pass raised {type(error).__name__}: {first_line(error)}") from error
+        return self._flat(outputs), self.joined(found)
+
+    def forward(self, dtype: torch.dtype | None, direction: Tensor) -> float:
+        """The derivative along a direction `(size,)` by forward mode."""
+        leaves = self.leaves(dtype)
+        with forward_mode.dual_level():
+            for slot in self.slots:
+                leaf = leaves[slot.position]
+                tangent = torch.empty_like(leaf).copy_(direction[slot.span].view(slot.shape))
+                leaves[slot.position] = forward_mode.make_dual(leaf, tangent)
+            try:
+                outputs = self.selected(self.call(leaves, track=False))
+            except (RuntimeError, TypeError, NotImplementedError) as error:
+                raise MethodError(f"no forward-mode formula: {first_line(error)}") from error
+            total = torch.zeros((), dtype=torch.float64, device=self.device)
+            for each, cotangent in zip(outputs, self.cotangents, strict=True):
+                tangent = forward_mode.unpack_dual(each).tangent
+                if tangent is not None:
+                    total = total + (tangent.double() * cotangent.double()).sum()
+        return float(total)
+
+    def by_hand(self, manual: Function, dtype: torch.dtype | None, *, with_cotangent: bool) -> Tensor:
+        """The hand-written gradient as one flat float64 vector.
+
+        Raises:
+            CheckInputError: It has the wrong number, shape or kind of parts.
+        """
+        leaves = self.leaves(dtype)
+        extra: dict[str, Any] = {}
+        if with_cotangent:
+            cast = [c.to(dtype) if dtype is not None else c for c in self.cotangents]
+            extra["cotangent"] = cast[0] if len(cast) == 1 else tuple(cast)
+        with self.frozen_randomness(), torch.no_grad():
+            returned = self.apply(manual, leaves, **extra)
+        return self.joined(self._parts(returned))
+
+    def _parts(self, returned: Any) -> list[Tensor | None]:
+        if isinstance(returned, Mapping):
+            parts = tree_flatten(dict(returned), is_leaf=lambda each: each is None)[0]
+        elif isinstance(returned, (tuple, list)):
+            parts = tree_flatten(list(returned), is_leaf=lambda each: each is None)[0]
+        else:
+            parts = [returned]
+        if len(parts) == len(self._leaves) != len(self.slots):
+            parts = [parts[slot.position] for slot in self.slots]
+        if len(parts) != len(self.slots):
+            names = ", ".join(slot.name for slot in self.slots)
+            raise CheckInputError(
+                f"the hand-written gradient has {len(parts)} part(s), expected {len(self.slots)}: one for each of {names}."
+            )
+        checked: list[Tensor | None] = []
+        for slot, part in zip(self.slots, parts, strict=True):
+            if isinstance(part, (int, float)) and not isinstance(part, bool):
+                part = torch.tensor(float(part), dtype=torch.float64, device=self.device)
+            if part is not None and not isinstance(part, Tensor):
+                raise CheckInputError(
+                    f"the hand-written gradient of {slot.name} is a {type(part).__name__}, expected a tensor."
+                )
+            if part is not None and part.shape != slot.shape:
+                raise CheckInputError(
+                    f"the hand-written gradient of {slot.name} has shape {tuple(part.shape)},"
+                    f" expected {tuple(slot.shape)} like the input."
+                )
+            checked.append(part)
+        return checked
+
+    def joined(self, parts: Sequence[Tensor | None]) -> Tensor:
+        """One flat float64 vector of the parts; zeros for those that are missing."""
+        filled = [
+            torch.zeros(slot.shape, dtype=torch.float64, device=self.device) if part is None else part
+            for slot, part in zip(self.slots, parts, strict=True)
+        ]
+        return self._flat(filled)
+
+    def _flat(self, tensors: Sequence[Tensor]) -> Tensor:
+        if not tensors:
+            return torch.zeros(0, dtype=torch.float64)
+        return torch.cat([each.detach().to(tensors[0].device).double().reshape(-1) for each in tensors])
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, shortened."""
+    line = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    return line if len(line) <= 200 else line[:197] + "..."
+
+
+def _placed(leaf: Any, dtype: torch.dtype | None, device: torch.device | str | None) -> Any:
+    if not isinstance(leaf, Tensor):
+        return leaf
+    copy = _copied(leaf.detach().to(device) if device is not None else leaf.detach(), dtype)
+    return copy
+
+
+def _copied(leaf: Any, dtype: torch.dtype | None) -> Any:
+    """A copy with the same strides, unless elements overlap in memory; floating tensors are cast."""
+    if not isinstance(leaf, Tensor):
+        return leaf
+    target = dtype if dtype is not None and leaf.is_floating_point() else leaf.dtype
+    overlaps = any(stride == 0 and size > 1 for stride, size in zip(leaf.stride(), leaf.shape, strict=True))
+    if leaf.layout is not torch.strided:
+        raise CheckInputError(f"inputs hold a tensor of layout {leaf.layout}; only strided tensors can be checked.")
+    if overlaps or leaf.is_contiguous():
+        return leaf.detach().to(target, copy=True, memory_format=torch.contiguous_format)
+    empty = torch.empty_strided(leaf.shape, leaf.stride(), dtype=target, device=leaf.device)
+    return empty.copy_(leaf.detach())
+
+
+def _path_name(path: Sequence[Any]) -> str:
+    if not path:
+        return "input"
+    first = getattr(path[0], "idx", None)
+    head = f"input {first}" if first is not None else f"input {getattr(path[0], 'key', path[0])!r}"
+    rest = "".join(str(each) for each in path[1:])
+    return head + rest
+
+
+def _kind(value: Any) -> str:
+    return f"a tensor of {short_name(value.dtype)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+
+
+def _shapes_in_words(shapes: Sequence[Any]) -> str:
+    if len(shapes) == 1:
+        return f"a tensor of shape {shapes[0]}" if isinstance(shapes[0], tuple) else f"a {shapes[0].__name__}"
+    return f"{len(shapes)} tensors of shapes " + ", ".join(str(each) for each in shapes)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gradkit.errors import DataError
-from gradkit.train.data.columns import check_unique, choose_features, not_a_column
+from gradkit.train.data.columns import choose_columns
 from gradkit.train.data.files import quoted
 from gradkit.train.data.labels import LabelPair, choose_labels, missing_labels
 from gradkit.train.data.prepare import EXACT_INTEGERS
@@ -55,48 +55,34 @@ def import_pyarrow(where: str) -> ModuleType:
 
 
 def samples_from_table(
-    table: Any, config: TableData, where: str, fingerprint: str, notes: Sequence[str], hint: str = ""
+    table: Any, config: TableData, where: str, fingerprint: str, notes: Sequence[str | None]
 ) -> Samples:
     """Labelled samples from a pyarrow.Table.
-
-    Without `data.features`, all columns but the target are features, except an unnamed first column and
-    `__index_level_N__`: both are the row numbers pandas writes, and a model would learn the order of the file.
 
     Args:
         table: The table as read.
         config: Target, positive label and features.
         where: The file in words, to open an error message.
         fingerprint: Of the file.
-        notes: Conversions made while reading.
-        hint: What to add when the target column is not there.
+        notes: Conversions made while reading, or None where there were none.
 
     Raises:
         DataError: The table cannot be trained on.
     """
     names = [str(name) for name in table.column_names]
-    check_unique(names, where, "the header")
+    chosen, left_out = choose_columns(names, config.target, config.features, where)
     if table.num_rows == 0:
         raise DataError(f"{where}: has {len(names)} columns ({quoted(names)}) but no rows.")
-    if config.target not in names:
-        raise DataError(f"{where}: data.target={config.target!r}, {not_a_column(config.target, names)}{hint}")
-    if config.features is not None and config.target in config.features:
-        raise DataError(f"{where}: data.features contains the target {config.target!r}; it would give the answer away.")
-    left_out = [name for name in names if config.features is None and _is_row_number(name) and name != config.target]
-    chosen = choose_features([name for name in names if name not in left_out], config.features, where)
-    chosen = [name for name in chosen if name != config.target]
-    if not chosen:
-        raise DataError(f"{where}: has no column but the target {config.target!r}; expected at least one feature.")
-
-    notes = list(notes)
+    made = [note for note in notes if note]
     if left_out:
-        notes.append(f"Left out, as it numbers the rows: {quoted(left_out)}.")
+        made.append(f"Left out, as it numbers the rows: {quoted(left_out)}.")
     columns = {name: _decoded(table.column(name)) for name in chosen}
-    _check_numeric(columns, where, [name for name in names if name != config.target])
+    _check_numeric(columns, where)
     _check_complete(columns, where)
-    notes.extend(_type_notes(columns))
+    made.extend(_type_notes(columns))
     targets, pair = _targets(_decoded(table.column(config.target)), config.positive, where, f"column {config.target!r}")
     if pair.note:
-        notes.append(pair.note)
+        made.append(pair.note)
     return Samples(
         where=where,
         features=ColumnBlocks([_as_number(column) for column in columns.values()], (table.num_rows, len(chosen))),
@@ -104,12 +90,8 @@ def samples_from_table(
         feature_names=tuple(chosen),
         label_mapping=pair.mapping,
         fingerprint=fingerprint,
-        notes=tuple(notes),
+        notes=tuple(made),
     )
-
-
-def _is_row_number(name: str) -> bool:
-    return name == "" or (name.startswith("__index_level_") and name.endswith("__"))
 
 
 def _decoded(column: Any) -> Any:
@@ -137,7 +119,7 @@ def _as_number(column: Any) -> Any:
     return column.cast(float64()) if types.is_decimal(column.type) else column
 
 
-def _check_numeric(columns: dict[str, Any], where: str, offered: Sequence[str]) -> None:
+def _check_numeric(columns: dict[str, Any], where: str) -> None:
     from pyarrow import types
 
     other = [name for name, column in columns.items() if not (_is_number(column.type) or types.is_null(column.type))]
@@ -148,8 +130,8 @@ def _check_numeric(columns: dict[str, Any], where: str, offered: Sequence[str]) 
     if _is_text(column.type):
         what += _first_word(column)
     if len(other) > 1:
-        what += f", and so do or alike {quoted(other[1:])}" if len(other) > 2 else f", column {quoted(other[1:])} too"
-    numeric = [name for name in offered if name not in other]
+        what += f"; not numbers either: {quoted(other[1:])}"
+    numeric = [name for name in columns if name not in other]
     remedy = f"; name those to train on, data.features={_as_override(numeric)}" if numeric else ""
     raise DataError(f"{where}: {what}; expected numbers{remedy}.")
 

@@ -44,7 +44,7 @@ def digits_odd() -> Samples:
     """1797 images of handwritten digits, (1, 8, 8), grey values 0 to 1; target 1 is an odd digit.
 
     All pixels share one mean and one standard deviation: pixels at the border are almost always 0, and dividing
-    them by their own small spread would blow a single stray dot up to 40 standard deviations.
+    them by their own small spread would blow a single stray dot up to 33 standard deviations.
 
     Source:
         Alpaydin, Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository, 1998, as

@@ -26,9 +26,43 @@ def choose_features(names: Sequence[str], features: Sequence[str] | None, where:
         raise DataError(f"{where}: data.features is empty; expected at least one column.")
     for name in features:
         if name not in names:
-            raise DataError(f"{where}: data.features names {name!r}, {not_a_column(name, names)}")
+            raise DataError(f"{where}: {name!r} in data.features {not_a_column(name, names)}")
     check_unique(features, where, "data.features")
     return list(features)
+
+
+def choose_columns(
+    names: Sequence[str], target: str, features: Sequence[str] | None, where: str
+) -> tuple[list[str], list[str]]:
+    """The feature columns of a table, and those left out because they only number the rows.
+
+    Without a choice, all columns but the target are features, except an unnamed one and `__index_level_N__`: both
+    are the row numbers pandas writes, and a model would learn the order of the file.
+
+    Args:
+        names: Columns of the table.
+        target: The user's target column (`data.target`).
+        features: The user's choice (`data.features`); None takes all.
+        where: The source in words, to open an error message.
+
+    Raises:
+        DataError: Names repeat, are not there, or leave nothing to train on.
+    """
+    check_unique(names, where, "the header")
+    if target not in names:
+        raise DataError(f"{where}: data.target={target!r} {not_a_column(target, names)}")
+    if features is not None and target in features:
+        raise DataError(f"{where}: data.features contains the target {target!r}; it would give the answer away.")
+    others = [name for name in names if name != target]
+    left_out = [name for name in others if features is None and _numbers_rows(name)]
+    chosen = choose_features([name for name in others if name not in left_out], features, where)
+    if not chosen:
+        raise DataError(f"{where}: has no column but the target {target!r}; expected at least one feature.")
+    return chosen, left_out
+
+
+def _numbers_rows(name: str) -> bool:
+    return name == "" or (name.startswith("__index_level_") and name.endswith("__"))
 
 
 def check_unique(names: Sequence[str], where: str, what: str) -> None:
@@ -44,4 +78,6 @@ def check_unique(names: Sequence[str], where: str, what: str) -> None:
 
 def not_a_column(name: str, names: Sequence[str]) -> str:
     """The end of a sentence about a name that is not among the columns, with the nearest that is."""
-    return f"which is not a column.{did_you_mean(name, names)} The columns are {quoted(names, 8)}."
+    alike = [other for other in names if other.strip().casefold() == name.strip().casefold()]
+    nearest = f" Did you mean {alike[0]!r}?" if alike else did_you_mean(name, names)
+    return f"is not a column.{nearest} The columns are {quoted(names, 8)}."

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from gradkit.errors import ConfigError, DataError
 from gradkit.train.data.arrow_table import import_pyarrow, samples_from_table
-from gradkit.train.data.files import checked_file, fingerprint, head, named, translated
+from gradkit.train.data.files import checked_file, fingerprint, head, named, quoted, translated
 from gradkit.train.data.samples import Samples
 from gradkit.train.schema import CsvData
+
+RAGGED = re.compile(r"(?:Row #(?P<line>\d+): )?Expected (?P<expected>\d+) columns, got (?P<got>\d+)")
+"""What pyarrow says of a row with too few or too many cells."""
 
 FOREIGN_STARTS = {
     b"\xff\xfe": "UTF-16 text; save it as UTF-8",
@@ -48,20 +53,17 @@ def read_csv(config: CsvData) -> Samples:
         _refuse_foreign(start, where)
         identity, note = fingerprint([file])
     table = _read(file, delimiter, where)
-    return samples_from_table(
-        table, config, where, identity, [note] if note else [], hint=_header_hint(table.column_names, delimiter)
-    )
+    try:
+        names = table.column_names
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where}: the header is not UTF-8 text; save the file as UTF-8.") from error
+    _check_header(names, config.target, delimiter, where)
+    return samples_from_table(table, config, where, identity, [note])
 
 
 def _read(file: Path, delimiter: str, where: str) -> Any:
     import pyarrow
     from pyarrow import csv
-
-    ragged: list[Any] = []
-
-    def remember(row: Any) -> str:
-        ragged.append(row)
-        return "error"
 
     def parse(threads: bool) -> Any:
         # A file object, because pyarrow would silently unpack a path that ends in .gz.
@@ -69,28 +71,26 @@ def _read(file: Path, delimiter: str, where: str) -> Any:
             return csv.read_csv(
                 stream,
                 read_options=csv.ReadOptions(use_threads=threads),
-                parse_options=csv.ParseOptions(
-                    delimiter=delimiter, newlines_in_values=True, invalid_row_handler=remember
-                ),
+                parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
             )
 
     with translated(where, "CSV", pyarrow.ArrowException):
         try:
             return parse(threads=True)
-        except pyarrow.ArrowInvalid:
-            if not ragged:
+        except pyarrow.ArrowInvalid as error:
+            if not RAGGED.search(str(error)):
                 raise
-        # Only a reader without threads knows the line.
-        ragged.clear()
+        # Only a reader without threads knows the line. (Its `invalid_row_handler` would tell without parsing a
+        # message, but writes to stderr when the row is not UTF-8.)
         try:
-            parse(threads=False)
-        except pyarrow.ArrowInvalid:
-            if not ragged:
+            return parse(threads=False)
+        except pyarrow.ArrowInvalid as error:
+            ragged = RAGGED.search(str(error))
+            if ragged is None or ragged["line"] is None:
                 raise
-        row = ragged[0]
         raise DataError(
-            f"{where}: line {row.number} has {row.actual_columns} {'cell' if row.actual_columns == 1 else 'cells'}, "
-            f"expected {row.expected_columns} as in the header (delimiter {delimiter!r}; empty lines not counted)."
+            f"{where}: line {ragged['line']} has {ragged['got']} {'cell' if ragged['got'] == '1' else 'cells'}, "
+            f"expected {ragged['expected']} as in the header (delimiter {delimiter!r}; empty lines not counted)."
         )
 
 
@@ -106,14 +106,21 @@ def _refuse_foreign(start: bytes, where: str) -> None:
         raise DataError(f"{where}: has one line only; expected a header line and one line per sample.")
 
 
-def _header_hint(names: list[str], delimiter: str) -> str:
+def _check_header(names: list[str], target: str, delimiter: str, where: str) -> None:
+    """Refuse the two headers that mean the whole file was misunderstood."""
+    if target in names:
+        return
     if len(names) == 1:
         for other in ",;\t|":
             if other != delimiter and other in names[0]:
-                return f" The cells seem to be separated by {other!r}: set data.delimiter."
-    try:
+                raise DataError(
+                    f"{where}: has one column only, {quoted(names)}; the cells seem to be separated by {other!r}, so "
+                    "set data.delimiter."
+                )
+    with suppress(ValueError):
         for name in names:
             float(name)
-    except ValueError:
-        return ""
-    return " The first line holds numbers; a header line with the names of the columns is needed."
+        raise DataError(
+            f"{where}: data.target={target!r} is not a column; the first line holds numbers ({quoted(names)}), where "
+            "a header line with the names of the columns is needed."
+        )

@@ -146,7 +146,7 @@ def quoted(names: Sequence[object], limit: int = 6) -> str:
 def one_line(error: BaseException) -> str:
     """What an exception says, on one line of at most 200 characters and without the full stop."""
     text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-    return _short(" ".join(text.split()), 200).rstrip(".")
+    return _short(" ".join(text.split()).rstrip("."), 200)
 
 
 def require_memory(needed: int, where: str) -> None:

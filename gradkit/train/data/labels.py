@@ -140,7 +140,7 @@ def _not_two(classes: Sequence[Label], count: int) -> str:
         count > REGRESSION_VALUES or any(not float(label).is_integer() for label in classes)
     ):
         return (
-            f"holds {count} different numbers ({quoted(classes, 3)}), like the target of a regression; "
+            f"holds {count} different numbers (such as {quoted(classes[:3])}), like the target of a regression; "
             "binary classification needs exactly two labels."
         )
-    return f"holds {count} classes ({quoted(classes)}); binary classification needs exactly two."
+    return f"holds {count} classes (such as {quoted(classes[:6])}); binary classification needs exactly two."

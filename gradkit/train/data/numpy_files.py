@@ -41,7 +41,7 @@ def read_numpy(config: NpyData) -> Samples:
     else:
         if config.targets is None:
             raise DataError(
-                f"{where}: is an .npy with the features; data.targets must name a second one, of shape (n,)."
+                f"{where}: holds the features only; data.targets must name a second .npy, of shape (samples,)."
             )
         target_file, target_where = checked_file(config.targets, "targets"), named(config.targets, "targets")
         if _is_archive(target_file, target_where):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gradkit.errors import DataError
 from gradkit.train.data.arrow_table import import_pyarrow, samples_from_table
-from gradkit.train.data.columns import check_unique
+from gradkit.train.data.columns import choose_columns
 from gradkit.train.data.files import checked_file, fingerprint, named, require_memory, translated
 from gradkit.train.data.samples import Samples
 from gradkit.train.schema import ParquetData
@@ -26,20 +26,13 @@ def read_parquet(config: ParquetData) -> Samples:
         from pyarrow import parquet
 
         with parquet.ParquetFile(str(file), page_checksum_verification=True) as source:
-            names = list(source.schema_arrow.names)
-            check_unique(names, where, "the file")
-            wanted = names
-            if config.features is not None:
-                wanted = [name for name in names if name in (config.target, *config.features)]
+            names = [str(name) for name in source.schema_arrow.names]
+            chosen, left_out = choose_columns(names, config.target, config.features, where)
+            wanted = [name for name in names if name in chosen or name in left_out or name == config.target]
             # A few bytes of run lengths can stand for any number of rows.
-            require_memory(source.metadata.num_rows * max(1, len(wanted)), where)
+            require_memory(source.metadata.num_rows * len(wanted), where)
             table = source.read(columns=wanted)
         if table.column_names != wanted:
             raise DataError(f"{where}: has columns nested in one another; expected plain columns.")
         identity, note = fingerprint([file])
-    if config.target not in names or config.features is not None:
-        # The message for a wrong name should offer every column, read or not.
-        absent = {name: pyarrow.nulls(table.num_rows) for name in names if name not in wanted}
-        for name, column in absent.items():
-            table = table.append_column(name, column)
-    return samples_from_table(table, config, where, identity, [note] if note else [])
+    return samples_from_table(table, config, where, identity, [note])

@@ -87,7 +87,7 @@ def _inspect(samples: Samples, indices: SplitIndices, standardize: bool) -> tupl
     scale = moments.scale(samples)
     if len(scale.constant):
         names = quoted([samples.feature_names[column] for column in scale.constant])
-        notes.append(f"Constant in the training split, so not scaled: {names}.")
+        notes.append(f"Constant in the training split, so shifted to 0 but not scaled: {names}.")
     return scale, notes
 
 

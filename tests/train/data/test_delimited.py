@@ -1,0 +1,244 @@
+"""CSV files, well-formed and malformed."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from gradkit.errors import ConfigError, DataError
+from gradkit.train.data import load_dataset
+from gradkit.train.schema import CsvData
+
+ROWS = [(row * 0.5, row * 7 % 5, row % 2) for row in range(40)]
+GOOD = "a,b,y\n" + "".join(f"{a},{b},{y}\n" for a, b, y in ROWS)
+
+
+def labelled(first, second):
+    return "a,b,y\n" + "".join(f"{a},{b},{second if y else first}\n" for a, b, y in ROWS)
+
+
+@pytest.fixture
+def load(tmp_path, monkeypatch):
+    """Write a table and load it; the path is relative, so messages are the same everywhere."""
+    monkeypatch.chdir(tmp_path)
+
+    def write_and_load(text, encoding="utf-8", **options):
+        (tmp_path / "x.csv").write_bytes(text if isinstance(text, bytes) else text.encode(encoding))
+        return load_dataset(CsvData(**{"path": "x.csv", "target": "y", **options}), 0)
+
+    return write_and_load
+
+
+def refused(load, message, text, error=DataError, **options):
+    with pytest.raises(error) as caught:
+        load(text, **options)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def test_a_table_is_read_split_and_scaled(load):
+    dataset = load(GOOD)
+    assert dataset.feature_names == ("a", "b")
+    assert [len(split) for split in (dataset.train, dataset.validation, dataset.test)] == [24, 8, 8]
+    assert dataset.notes == ()
+    raw = load(GOOD, standardize=False)
+    together = torch.cat([raw.train.features, raw.validation.features, raw.test.features])
+    targets = torch.cat([raw.train.targets, raw.validation.targets, raw.test.targets])
+    found = sorted((*map(float, features), float(target)) for features, target in zip(together, targets, strict=True))
+    assert found == sorted((float(a), float(b), float(y)) for a, b, y in ROWS)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeff" + GOOD,
+        GOOD.replace("\n", "\r\n"),
+        "\n\n" + GOOD.replace("\n", "\n\n"),
+        GOOD + "\n\n",
+        GOOD.rstrip(),
+        GOOD.replace("a,b,y", '"a","b","y"'),
+    ],
+)
+def test_byte_order_mark_line_ends_and_empty_lines_change_nothing(load, text):
+    expected = load(GOOD)
+    found = load(text)
+    assert torch.equal(found.train.features, expected.train.features)
+    assert torch.equal(found.test.targets, expected.test.targets)
+    assert found.feature_names == expected.feature_names
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "character"), [(";", ";"), ("\t", "\t"), ("\\t", "\t"), ("tab", "\t"), ("|", "|")]
+)
+def test_other_delimiters(load, delimiter, character):
+    assert load(GOOD.replace(",", character), delimiter=delimiter).feature_names == ("a", "b")
+
+
+@pytest.mark.parametrize("delimiter", ["", "ab", '"', "\n", "é"])
+def test_a_delimiter_that_is_not_one_character_is_refused(load, delimiter):
+    refused(load, "expected one ASCII character", GOOD, ConfigError, delimiter=delimiter)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty (0 bytes)"),
+        ("a,b,y\n", "has 3 columns ('a', 'b', 'y') but no rows"),
+        ("a,b,y", "has one line only"),
+        ("\n \r\n", "blank characters"),
+        (GOOD.replace("1.5,1,1\n", "1.5,1\n"), "line 5 has 2 cells, expected 3"),
+        (GOOD.replace("1.5,1,1\n", "1.5,1,1,9\n"), "line 5 has 4 cells, expected 3"),
+        (GOOD.replace("\n1.5,1", "\n,1"), "column 'a' has 1 missing cell, the first at sample 4 of 40"),
+        (GOOD.replace("\n1.5,1", "\nnan,1"), "column 'a' has 1 missing cell, the first at sample 4 of 40"),
+        (GOOD.replace("\n1.5,1", "\ninf,1"), "1 number is NaN or infinite, the first in column 'a' at sample 4 of 40"),
+        (GOOD.replace(",1\n", ",\n"), "column 'y' has 20 missing or non-finite labels, the first at sample 2 of 40"),
+        (GOOD.replace("\n1.5,1", "\n?,1"), "column 'a' holds text ('?' at sample 4)"),
+        (GOOD.replace(",1\n", ",0\n"), "column 'y' holds one class only (0)"),
+        (labelled("", "x"), "column 'y' has 20 missing or non-finite labels"),
+        (GOOD.replace("a,b,y", "a,a,y"), "the header has more than one column 'a'"),
+        (GOOD.replace("a,b,y", "y,b,y"), "the header has more than one column 'y'"),
+        (GOOD.replace("a,b,y\n", ""), "the first line holds numbers ('0.0', '0', '0')"),
+        (GOOD.replace(",", ";"), "the cells seem to be separated by ';', so set data.delimiter"),
+        ("y\n" + "0\n1\n" * 20, "has no column but the target 'y'"),
+        ("a,y\n1,0\n2,1\n3,0\n", "too few to appear in training, validation and test"),
+        (GOOD.encode("utf-16"), "is UTF-16 text; save it as UTF-8"),
+        (GOOD.encode("utf-16-be"), "holds zero bytes"),
+        (b"\x1f\x8b\x08" + GOOD.encode(), "is compressed by gzip; unpack it first"),
+        (b"PAR1" + GOOD.encode(), "is a Parquet file; read it with data=parquet"),
+        (b"a,y\n" + b"\xe9,0\n\xe8,1\n" * 9, "column 'a' holds text that is not UTF-8"),
+        (labelled(2**53, 1.5).replace("a,", "a\n,"), "line 2 has 3 cells, expected 1"),
+    ],
+)
+def test_a_malformed_table_is_refused_in_one_line(load, text, message):
+    refused(load, message, text)
+
+
+def test_the_line_of_a_ragged_row_is_found_in_a_large_file(load):
+    lines = GOOD.splitlines()
+    text = "\n".join([lines[0], *lines[1:] * 5000])
+    cut = text.splitlines()
+    cut[150_000] = "1,2"
+    refused(load, "line 150001 has 2 cells, expected 3", "\n".join(cut))
+
+
+def test_types_are_inferred_from_the_whole_file(load):
+    text = "a,y\n" + "1,0\n1,1\n" * 200_000 + "2.5,0\n"
+    assert float(load(text, standardize=False).train.features.sum()) > 0
+    refused(load, "column 'a' holds text ('x' at sample 400001)", text.replace("2.5", "x"))
+
+
+def test_quoted_cells_may_hold_delimiters_and_line_ends(load):
+    text = "a,y\n" + '1,"no, ""not""\nyet"\n2,yes\n' * 20
+    assert load(text).label_mapping == {'no, "not"\nyet': 0, "yes": 1}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "mapping"),
+    [
+        (1, 2, {"1": 0, "2": 1}),
+        (-1, 1, {"-1": 0, "1": 1}),
+        ("malignant", "benign", {"benign": 0, "malignant": 1}),
+        ("true", "false", {"false": 0, "true": 1}),
+        ("0.0", "1.0", {"0": 0, "1": 1}),
+    ],
+)
+def test_labels_are_converted_and_the_note_says_so(load, first, second, mapping):
+    dataset = load(labelled(first, second))
+    assert dataset.label_mapping == mapping
+    assert len(dataset.notes) == 1
+    assert "became 0 and" in dataset.notes[0]
+    assert float(dataset.train.targets.sum()) == 12
+
+
+def test_positive_chooses_the_label_that_becomes_one(load):
+    text = labelled("malignant", "benign")
+    assert load(text, positive="benign").label_mapping == {"malignant": 0, "benign": 1}
+    refused(load, "Did you mean 'benign'?", text, positive="bening")
+
+
+def test_a_wrong_target_gets_the_nearest_column(load):
+    refused(load, "data.target='Y' is not a column. Did you mean 'y'? The columns are 'a', 'b', 'y'.", GOOD, target="Y")
+    text = GOOD.replace("a,b,y", "a,b,diagnosis")
+    refused(load, "Did you mean 'diagnosis'?", text, target="diagnosys")
+
+
+def test_features_are_chosen_by_name(load):
+    assert load(GOOD, features=["b"]).feature_names == ("b",)
+    assert load(GOOD, features=["b", "a"]).feature_names == ("b", "a")
+    refused(load, "'c' in data.features is not a column", GOOD, features=["c"])
+    refused(load, "data.features is empty", GOOD, features=[])
+    refused(load, "more than one column 'a'", GOOD, features=["a", "a"])
+    refused(load, "data.features contains the target 'y'", GOOD, features=["a", "y"])
+
+
+def test_text_columns_are_named_and_can_be_left_out(load):
+    text = "a,city,day,y\n" + "".join(f"{a},Rome,2020-01-01,{y}\n" for a, _, y in ROWS)
+    refused(load, "column 'city' holds text ('Rome' at sample 1); not numbers either: 'day'", text)
+    refused(load, "data.features=[a]", text)
+    assert load(text, features=["a"]).feature_names == ("a",)
+
+
+def test_row_numbers_written_by_pandas_are_left_out_with_a_note(load):
+    text = ",a,y\n" + "".join(f"{row},{a},{y}\n" for row, (a, _, y) in enumerate(ROWS))
+    dataset = load(text)
+    assert dataset.feature_names == ("a",)
+    assert dataset.notes == ("Left out, as it numbers the rows: ''.",)
+
+
+def test_conversions_of_features_are_noted(load):
+    text = "flag,id,same,y\n" + "".join(f"{str(a > 9).lower()},{2**60 + b},0.1,{y}\n" for a, b, y in ROWS)
+    dataset = load(text)
+    assert dataset.notes == (
+        "Read as 0 (false) and 1 (true): 'flag'.",
+        "Integers above 2**53 were rounded to float64: 'id'.",
+        "Constant in the training split, so shifted to 0 but not scaled: 'id', 'same'.",
+    )
+    assert dataset.train.features[:, 2].abs().max() == 0
+
+
+def test_integers_beyond_64_bits_are_read_as_floats(load):
+    text = "a,y\n" + "".join(f"{row}{'9' * 20},{row % 2}\n" for row in range(1, 41))
+    features = load(text).train.features
+    assert features.isfinite().all() and features.std() > 0.5
+
+
+def test_large_offsets_keep_their_spread(load):
+    """Seconds since 1970 differ by less than float32 can tell: scaling must come before the conversion."""
+    text = "a,y\n" + "".join(f"{1_700_000_000 + row},{row % 2}\n" for row in range(40))
+    features = load(text).train.features[:, 0]
+    assert len(features.unique()) == 24
+    assert float(features.std(correction=0)) == pytest.approx(1, abs=1e-6)
+
+
+def test_numbers_too_large_for_float32_are_refused_unscaled_and_scaled_otherwise(load):
+    text = "a,y\n" + "".join(f"{row}e39,{row % 2}\n" for row in range(1, 41))
+    refused(load, "a number in column 'a' at sample 1 is too large for float32.", text, standardize=False)
+    assert load(text).train.features.abs().max() < 3
+
+
+def test_the_fingerprint_follows_the_bytes(load):
+    first = load(GOOD).fingerprint
+    assert load(GOOD).fingerprint == first
+    assert load(GOOD.replace("0.5", "0.6")).fingerprint != first
+
+
+def test_without_pyarrow_the_message_says_how_to_get_it(load, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    refused(load, "pip install gradkit[data]", GOOD)
+
+
+def test_importing_the_package_does_not_import_pyarrow():
+    code = "import sys, gradkit.train.data; sys.exit('pyarrow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_random_bytes_are_refused(load):
+    random = np.random.default_rng(0)
+    for size in (1, 10, 5000):
+        for low in (0, 1, 32):
+            data = random.integers(low, 256, size, dtype=np.uint8).tobytes()
+            with pytest.raises(DataError):
+                load(data)

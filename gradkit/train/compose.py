@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gradkit.errors import ConfigError
 from gradkit.train.configs_folder import configs_folder
-from gradkit.train.keys import fields_of, type_in_words, types_of, unknown_key
+from gradkit.train.keys import fields_of, fits, type_in_words, types_of, unknown_key
 from gradkit.train.schema import GROUPS, TrainConfig
 from gradkit.train.wording import quoted
 
@@ -150,8 +150,9 @@ def _plain(node: DictConfig, name: str, key: str, annotation: Any) -> Any:
         given = raw.get(name) if isinstance(raw, dict) else None
         why = "it refers to itself" if isinstance(error, RecursionError) else str(error).partition("\n")[0]
         raise ConfigError(f"{key}: cannot resolve {quoted(given)}: {why}.") from error
-    if not _is_plain(value):
-        raise ConfigError(f"{key}: expected {type_in_words(annotation)} of plain data, got {quoted(value)}.")
+    # OmegaConf lets some through, such as a list where a number of a list is expected.
+    if not _is_plain(value) or not fits(value, annotation):
+        raise ConfigError(f"{key}: expected {type_in_words(annotation)}, got {quoted(value)}.")
     return value
 
 

@@ -51,6 +51,25 @@ def type_in_words(annotation: Any) -> str:
     return words.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 
+def fits(value: Any, annotation: Any) -> bool:
+    """Whether plain data is of a schema's type, at every depth.
+
+    Example:
+        >>> fits([1, 2], list[int]), fits([[1]], list[int]), fits(None, float | None), fits(True, int)
+        (True, False, True, False)
+    """
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation is Any:
+        return True
+    if origin in (typing.Union, types.UnionType):
+        return any(fits(value, each) for each in arguments)
+    if origin is list:
+        return isinstance(value, list) and all(fits(each, arguments[0]) for each in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(fits(each, arguments[1]) for each in value.values())
+    return type(value) is annotation
+
+
 def range_in_words(metadata: typing.Mapping[str, Any]) -> str:
     """The allowed range or words of a field, or an empty string.
 

@@ -255,10 +255,11 @@ def _folders(stored: StoredRun | None, ours: Sequence[Override], rank: int) -> l
 
 
 def _hydra_quoted(value: str | None) -> str:
-    """A value in Hydra's grammar of overrides, where a backslash counts only before a quote."""
+    """A value in Hydra's grammar of overrides, where a backslash counts only before a quote or at the end."""
     if value is None:
         return "null"
-    return "'" + re.sub(r"(\\*)'", r"\1\1\\'", value) + "'"
+    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + found[2].replace("'", "\\'"), value)
+    return f"'{escaped}'"
 
 
 def _check_stored(config: TrainConfig, stored: StoredRun | None, original: TrainConfig | None) -> None:

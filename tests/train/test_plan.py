@@ -6,7 +6,7 @@ import pytest
 from gradkit.errors import ConfigError, GradkitError, RunFolderError
 from gradkit.store import plain
 from gradkit.train.compose import session
-from gradkit.train.plan import Plan, make_plan
+from gradkit.train.plan import Plan, _folders, make_plan
 from gradkit.train.stored import check_same_run, read_stored
 
 
@@ -145,6 +145,15 @@ def test_resume_composes_stored_then_new_overrides_in_the_same_folder(tmp_path):
         cfg = hydra.compose_config("train", list(plan.overrides), None, with_log_configuration=False)
     assert cfg.hydra.run.dir == str(run)
     assert cfg.hydra.output_subdir is None
+
+
+@pytest.mark.parametrize("name", ["it's", "back\\slash", "end\\", "a'b\\'c\\\\", "a=b,c", "(x) [y] {z}", "ü 🙂"])
+def test_folder_names_survive_the_way_through_hydras_grammar(name, tmp_path):
+    run = stored_run(tmp_path / name)
+    with session() as hydra:
+        stored = read_stored(str(run), "trainer.resume")
+        text = _folders(stored, [], 0)[0]
+        assert hydra.compose_config("train", [text], None, with_log_configuration=False).hydra.run.dir == str(run)
 
 
 def test_resuming_twice_does_not_pile_up_overrides(tmp_path):

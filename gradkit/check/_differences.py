@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -54,6 +54,7 @@ def derivative(
     size: float,
     goal: float,
     levels: int = LEVELS,
+    starts: Sequence[float] = STARTS,
 ) -> Difference:
     """The derivative of `weights . evaluate(point + t direction)` by t at 0.
 
@@ -69,13 +70,14 @@ def derivative(
         size: Length along `direction` on which the function may be expected to change, above 0.
         goal: Error that is good enough; smaller steps are not tried once it is reached.
         levels: Number of step sizes per start, at least 2.
+        starts: First steps to try, relative to `size`.
 
     Source: Ridders, "Accurate computation of F'(x) and F'(x) F''(x)", Advances in Engineering Software 4 (1982), for
         the error estimate from neighbours in Romberg's table.
     """
     best = Difference(math.nan, math.inf, math.nan, math.nan, False, 0)
     evaluations = 0
-    for start in STARTS:
+    for start in starts:
         # A power of two keeps `point + step` exact wherever the format allows it.
         step = 2.0 ** round(math.log2(start * size))
         found = _table(evaluate, point, at_point, direction, weights, noise, step, levels)

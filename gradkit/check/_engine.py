@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from gradkit.check._bounds import FALSE_ALARM, REPLAYS, Spread, spread
-from gradkit.check._differences import LEVELS, Difference, derivative
+from gradkit.check._differences import LEVELS, STARTS, Difference, derivative
 from gradkit.check._errors import CheckInputError, MethodError
 from gradkit.check._judge import Measured, Reference
-from gradkit.check._precision import CARRIER_BITS, FORMATS, Format, format_of, short_name
+from gradkit.check._precision import FORMATS, Format, format_of, short_name
 from gradkit.check._replay import FirstNonFinite, LowestPrecision
 from gradkit.check._subject import Function, Subject, first_line
 
@@ -97,42 +97,53 @@ class Engine:
         count = replays or self.replays
         return spread(self.subject, compute, center, bits, fmt, seed=self.seed, replays=count)
 
-    def differences(self, directions: Iterator[tuple[Tensor, float]], goal: float, levels: int = LEVELS) -> Reference:
+    def noise(self) -> tuple[Tensor, Tensor]:
+        """The outputs of the reference function, and the bound of the rounding error of each; `(m,)` both."""
+        subject = self.reference
+        center = subject.values(self.fine)
+        count = min(self.replays, FORWARD_REPLAYS)
+        fmt = FORMATS[self.fine]
+        found = spread(
+            subject, lambda: subject.values(self.fine), center, self.fine_bits, fmt, seed=self.seed, replays=count
+        )
+        return center, found.bound(fmt, tests=center.numel(), false_alarm=self.false_alarm)
+
+    def differences(
+        self,
+        directions: Iterable[tuple[Tensor, float]],
+        goal: float,
+        *,
+        levels: int = LEVELS,
+        starts: Sequence[float] = STARTS,
+        noise: tuple[Tensor, Tensor] | None = None,
+    ) -> Reference:
         """The reference along each direction, `(k,)`.
 
         Args:
             directions: Each with the length along it on which the function may change.
             goal: Error that is good enough.
             levels: Steps per table.
+            starts: First steps to try.
+            noise: Result of `noise()`, when it is known already.
         """
         subject = self.reference
-        point = subject.point
-        at_point = subject.values(self.fine)
-        noise_spread = spread(
-            subject,
-            lambda: subject.values(self.fine),
-            at_point,
-            self.fine_bits,
-            FORMATS[self.fine],
-            seed=self.seed,
-            replays=min(self.replays, FORWARD_REPLAYS),
-        )
-        noise = noise_spread.bound(FORMATS[self.fine], tests=max(1, at_point.numel()), false_alarm=self.false_alarm)
+        at_point, noises = noise or self.noise()
         found: list[Difference] = [
             derivative(
                 lambda x: subject.values(self.fine, x),
-                point,
+                subject.point,
                 at_point,
                 direction,
                 weights=subject.weights,
-                noise=noise,
+                noise=noises,
                 size=size,
                 goal=goal,
                 levels=levels,
+                starts=starts,
             )
             for direction, size in directions
         ]
-        return Reference.of(found, point.device)
+        return Reference.of(found, subject.device)
 
     def trace(self, compute: Callable[[], Tensor]) -> str | None:
         """The first operator that turned finite numbers into an infinity or NaN, in words."""
@@ -156,9 +167,8 @@ def build(
         CheckInputError: The reference function returns something else than the function.
     """
     differenced = reference or subject
-    fine = _finest(subject, differenced)
-    bits = min(lowest_bits(subject, None), format_of(subject.dtype).bits)
-    fine_bits = min(bits if fine is subject.dtype else lowest_bits(subject, fine), FORMATS[fine].bits)
+    fine, fine_bits = _finest(subject, differenced)
+    bits = subject.bits
     if fine_bits < FORMATS[fine].bits:
         subject.notes.append(
             f"the function computes with {fine_bits} significand bits inside, even on {short_name(fine)}"
@@ -171,32 +181,25 @@ def build(
     return Engine(subject, differenced, fine, bits, fine_bits, seed, replays, false_alarm)
 
 
-def _finest(subject: Subject, reference: Subject) -> torch.dtype:
-    """float64 when the function runs in it, else float32, else the dtype of the check."""
+def _finest(subject: Subject, reference: Subject) -> tuple[torch.dtype, int]:
+    """float64 when the function runs in it, else float32, else the dtype of the check; and the bits it works with."""
     for candidate in (torch.float64, torch.float32):
         if FORMATS[candidate].bits <= format_of(subject.dtype).bits:
             break
+        probe = LowestPrecision()
         try:
-            values = reference.values(candidate)
-            if reference is not subject:
+            with subject.computing_under(probe), quiet():
                 subject.values(candidate)
+            if reference is not subject:
+                reference.values(candidate)
         except CheckInputError:
             raise
         except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
             # A weight or a kernel of a fixed dtype inside; the differences are then taken in a coarser one.
             subject.notes.append(f"the function does not run in {short_name(candidate)}: {first_line(error)}.")
             continue
-        del values
-        return candidate
-    return subject.dtype
-
-
-def lowest_bits(subject: Subject, dtype: torch.dtype | None) -> int:
-    """Fewest significand bits any operator of the function works with."""
-    mode = LowestPrecision()
-    with subject.computing_under(mode), quiet():
-        subject.values(dtype)
-    return min(mode.bits, CARRIER_BITS)
+        return candidate, min(probe.bits, FORMATS[candidate].bits)
+    return subject.dtype, subject.bits
 
 
 @contextmanager
@@ -278,7 +281,6 @@ __all__ = [
     "by_forward",
     "by_hand",
     "by_reverse",
-    "lowest_bits",
     "quiet",
     "random_directions",
     "typical_size",

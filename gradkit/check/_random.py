@@ -94,7 +94,7 @@ class RandomTape(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.drawn: list[tuple[str, Tensor]] = []
         self.recording = True
         self._next = 0

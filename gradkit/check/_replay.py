@@ -20,22 +20,25 @@ TENSOR_FLOAT_BITS = 11
 
 # Operators that only move, pick or create values. A tie among equal values must stay a tie, so their inputs are not
 # disturbed; anything they return is a number that was there before.
-EXACT = frozenset(
-    """
-    _to_copy _unsafe_view amax amin aminmax any all arange argmax argmin argsort as_strided_scatter block_diag bucketize
-    cat channel_shuffle clone col2im complex constant_pad_nd copy count_nonzero cummax cummin diag_embed diagonal_backward
-    diagonal_scatter dropout embedding empty empty_like eq expand_copy eye fill flip full full_like gather
-    fractional_max_pool2d fractional_max_pool3d hstack im2col index index_copy index_fill index_select
-    kthvalue lift_fresh linspace logspace masked_fill masked_scatter masked_select max max_pool2d_with_indices
-    max_pool3d_with_indices max_unpool2d max_unpool3d median min mode nanmedian nonzero ones ones_like
-    pixel_shuffle pixel_unshuffle put reflection_pad1d reflection_pad2d reflection_pad3d repeat replication_pad1d
-    replication_pad2d replication_pad3d roll rot90 scalar_tensor scatter searchsorted select_backward select_scatter
-    slice_backward slice_scatter sort stack take topk tril triu unfold unique_consecutive
-    unsafe_split unsafe_split_with_sizes upsample_nearest1d upsample_nearest2d upsample_nearest3d
-    value_selecting_reduction_backward where zeros zeros_like _adaptive_max_pool2d adaptive_max_pool2d
-    adaptive_max_pool3d _unique2 unique_dim
-    """.split()
-)
+# fmt: off
+EXACT = frozenset({
+    "_adaptive_max_pool2d", "_to_copy", "_unique2", "_unsafe_view", "adaptive_max_pool2d", "adaptive_max_pool3d",
+    "all", "amax", "amin", "aminmax", "any", "arange", "argmax", "argmin", "argsort", "as_strided_scatter",
+    "block_diag", "bucketize", "cat", "channel_shuffle", "clone", "col2im", "complex", "constant_pad_nd", "copy",
+    "count_nonzero", "cummax", "cummin", "diag_embed", "diagonal_backward", "diagonal_scatter", "dropout",
+    "embedding", "empty", "empty_like", "eq", "expand_copy", "eye", "fill", "flip", "fractional_max_pool2d",
+    "fractional_max_pool3d", "full", "full_like", "gather", "hstack", "im2col", "index", "index_copy", "index_fill",
+    "index_select", "kthvalue", "lift_fresh", "linspace", "logspace", "masked_fill", "masked_scatter",
+    "masked_select", "max", "max_pool2d_with_indices", "max_pool3d_with_indices", "max_unpool2d", "max_unpool3d",
+    "median", "min", "mode", "nanmedian", "nonzero", "ones", "ones_like", "pixel_shuffle", "pixel_unshuffle", "put",
+    "reflection_pad1d", "reflection_pad2d", "reflection_pad3d", "repeat", "replication_pad1d", "replication_pad2d",
+    "replication_pad3d", "roll", "rot90", "scalar_tensor", "scatter", "searchsorted", "select_backward",
+    "select_scatter", "slice_backward", "slice_scatter", "sort", "stack", "take", "topk", "tril", "triu", "unfold",
+    "unique_consecutive", "unique_dim", "unsafe_split", "unsafe_split_with_sizes", "upsample_nearest1d",
+    "upsample_nearest2d", "upsample_nearest3d", "value_selecting_reduction_backward", "where", "zeros",
+    "zeros_like",
+})
+# fmt: on
 
 # Added up pairwise or in cascades, so the error grows with the logarithm of the length instead of its root.
 # Source: Higham, "Accuracy and Stability of Numerical Algorithms", 2nd edition, section 4.2.
@@ -60,7 +63,7 @@ class RandomRounding(TorchDispatchMode):
     """
 
     def __init__(self, bits: int, fmt: Format, generator: torch.Generator) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.bits = bits
         self.fmt = fmt
         self.generator = generator
@@ -68,8 +71,7 @@ class RandomRounding(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        name = func.__name__.partition(".")[0]
-        base = name.removesuffix("_") if not name.startswith("__") else name
+        base = _base_name(func)
         if is_view(func):
             return func(*args, **kwargs)
         disturbed = self._disturbs(func, base)
@@ -79,7 +81,7 @@ class RandomRounding(TorchDispatchMode):
             amplitude = self._amplitude(base) * _growth(base, length)
             args, kwargs = tree_map_only(Tensor, lambda each: self._disturb(each, amplitude), (args, kwargs))
         out = func(*args, **kwargs)
-        computes = any(_floating(each) for each in tree_leaves((args, kwargs)))
+        computes = base not in EXACT and any(_floating(each) for each in tree_leaves((args, kwargs)))
         relative = self._amplitude(base) * _growth(base, length) / math.sqrt(3) if disturbed and length > 1 else 0.0
         return tree_map_only(Tensor, lambda each: self._round(each, relative, computes, mutates), out)
 
@@ -127,12 +129,12 @@ class LowestPrecision(TorchDispatchMode):
     """Notes the fewest significand bits any operator computed with."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.bits = CARRIER_BITS
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        if any(isinstance(each, Tensor) and each.is_floating_point() for each in tree_leaves(args)):
+        if not is_view(func) and _base_name(func) not in EXACT and any(_floating(each) for each in tree_leaves(args)):
             for each in tree_leaves(out):
                 if isinstance(each, Tensor) and each.dtype in FORMATS:
                     self.bits = min(self.bits, FORMATS[each.dtype].bits)
@@ -143,7 +145,7 @@ class FirstNonFinite(TorchDispatchMode):
     """Notes the first operator that turned finite inputs into an infinity or a NaN; waits for the device each time."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.found: str | None = None
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -170,6 +172,12 @@ def _cause(name: str, zeros: list[bool]) -> str:
     if name in ("log", "reciprocal", "rsqrt") and zeros and zeros[0]:
         return f" ({name} of 0)"
     return ""
+
+
+def _base_name(func: Any) -> str:
+    """`add` for `aten.add_.Tensor`."""
+    name: str = func.__name__.partition(".")[0]
+    return name if name.startswith("__") else name.removesuffix("_")
 
 
 def is_view(func: Any) -> bool:

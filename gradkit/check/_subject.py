@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_flatten, tree_flatten_with_path, tree_unfla
 from gradkit.check._errors import CheckInputError, MethodError
 from gradkit.check._precision import format_of, short_name
 from gradkit.check._random import RandomState, RandomTape
+from gradkit.check._replay import LowestPrecision
 
 Function = Callable[..., Any]
 
@@ -122,7 +123,10 @@ class Subject:
 
     def _first_call(self) -> None:
         leaves = self.leaves(None)
-        outputs = self.call(leaves, track=True)
+        probe = LowestPrecision()
+        with self.computing_under(probe):
+            outputs = self.call(leaves, track=True)
+        self.bits = min(probe.bits, format_of(self.dtype).bits)
         tape = self._tape
         assert tape is not None
         tape.stop_recording()
@@ -253,17 +257,19 @@ class Subject:
             CheckInputError: The function returned something else than the first time.
         """
         flat = tree_flatten(outputs)[0]
-        picked = [flat[place] if place < len(flat) else None for place in self._positions]
-        for each, like in zip(picked, self.outputs_like, strict=True):
+        picked: list[Tensor] = []
+        for place, like in zip(self._positions, self.outputs_like, strict=True):
+            each = flat[place] if place < len(flat) else None
             if not isinstance(each, Tensor) or each.shape != like.shape:
                 got = tuple(each.shape) if isinstance(each, Tensor) else each
                 raise CheckInputError(
                     f"the function returned {got} where it first returned a tensor of shape {tuple(like.shape)};"
                     " a gradient check needs the same outputs every time."
                 )
+            picked.append(each)
         return picked
 
-    def values(self, dtype: torch.dtype, point: Tensor | None = None) -> Tensor:
+    def values(self, dtype: torch.dtype | None, point: Tensor | None = None) -> Tensor:
         """All outputs at a point as one flat vector, float64, on the device of the inputs."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -331,7 +337,8 @@ class Subject:
         if len(parts) != len(self.slots):
             names = ", ".join(slot.name for slot in self.slots)
             raise CheckInputError(
-                f"the hand-written gradient has {len(parts)} part(s), expected {len(self.slots)}: one for each of {names}."
+                f"the hand-written gradient has {len(parts)} part(s), expected {len(self.slots)}:"
+                f" one for each of {names}."
             )
         checked: list[Tensor | None] = []
         for slot, part in zip(self.slots, parts, strict=True):
@@ -372,8 +379,7 @@ def first_line(error: BaseException) -> str:
 def _placed(leaf: Any, dtype: torch.dtype | None, device: torch.device | str | None) -> Any:
     if not isinstance(leaf, Tensor):
         return leaf
-    copy = _copied(leaf.detach().to(device) if device is not None else leaf.detach(), dtype)
-    return copy
+    return _copied(leaf.detach().to(device) if device is not None else leaf.detach(), dtype)
 
 
 def _copied(leaf: Any, dtype: torch.dtype | None) -> Any:

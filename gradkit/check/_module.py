@@ -1,0 +1,428 @@
+"""`gradkit.check.module`: every parameter of a model by a few random directions, and the culprit when one disagrees."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from gradkit.check._bounds import FALSE_ALARM
+from gradkit.check._differences import derivative
+from gradkit.check._engine import Engine, MethodError, build, by_reverse, quiet, random_directions, typical_size
+from gradkit.check._errors import CheckInputError
+from gradkit.check._judge import Measured, Reference, judge
+from gradkit.check._precision import FORMATS, format_of, short_name
+from gradkit.check._random import random_state_kept
+from gradkit.check._result import CheckFinding, CheckResult, Line
+from gradkit.check._subject import Slot, Subject, first_line
+
+LossFunction = Callable[[nn.Module, Any], Tensor]
+
+MISS_PROBABILITY = 1e-6
+
+MARGIN = 10.0
+"""Errors of this many bounds, measured along a direction of unit spread, are those the miss probability speaks of."""
+
+LEVELS = 3
+"""Three steps per table, six evaluations per direction."""
+
+STARTS = (2.0**-12, 2.0**-7, 2.0**-17)
+"""First steps relative to the parameters: small ones first, because a step of all parameters at once crosses corners
+(of ReLU, of max pooling) that a step of one does not."""
+
+GOAL = 1e-6
+"""Error of a difference, relative to the largest derivative, that is good enough."""
+
+BALANCE = 0.03
+"""Tensors are balanced within this factor."""
+
+REPLAYS = 8
+
+NAMED = 5
+"""At most this many wrong tensors are followed down to an index."""
+
+
+def directions_for(miss_probability: float, margin: float = MARGIN) -> int:
+    """How many Gaussian directions miss an error of `margin` bounds with at most this probability.
+
+    Along a Gaussian direction v an error e of the gradient shows as `e . v`, normal with standard deviation |e|. It is
+    missed when that lies within the bound b: probability erf(b / (sqrt(2) |e|)); k directions miss it together
+    with that to the power k.
+
+    Example:
+        >>> directions_for(1e-6)
+        6
+    """
+    return math.ceil(math.log(miss_probability) / math.log(math.erf(1 / (math.sqrt(2) * margin))))
+
+
+@dataclass(frozen=True)
+class Culprit:
+    """A tensor whose gradient is wrong.
+
+    Attributes:
+        name: Name of the parameter.
+        index: The element with the largest error found.
+        value: Its gradient.
+        reference: What the differences say.
+        bound: Bound of the difference between the two.
+    """
+
+    name: str
+    index: tuple[int, ...]
+    value: float
+    reference: float
+    bound: float
+
+
+def module(
+    model: nn.Module,
+    loss_fn: LossFunction,
+    batch: Any,
+    *,
+    miss_probability: float = MISS_PROBABILITY,
+    seed: int = 0,
+    replays: int = REPLAYS,
+    false_alarm: float = FALSE_ALARM,
+) -> CheckResult:
+    """Check the gradient of every trainable parameter of a model, at its own dtype, at a handful of evaluations.
+
+    The model is deep-copied; parameters, gradients, buffers, modes and random state of the original stay as they are.
+    Dropout draws the same mask and batch normalization starts from the same statistics in every evaluation.
+
+    Args:
+        model: Any module, in the mode it is to be checked in.
+        loss_fn: Takes the model and the batch and returns the scalar loss.
+        batch: Whatever `loss_fn` takes; floating tensors in it follow the model's dtype.
+        miss_probability: Probability of missing an error of ten bounds; sets the number of directions.
+        seed: Of directions and roundings.
+        replays: Computations with random rounding per bound, at least 4.
+        false_alarm: Probability that rounding alone fails a correct model.
+
+    Returns:
+        One line per direction taken together; on failure one per wrong tensor with the worst index. Each tensor's
+        `sensitivity` in the settings is the relative error of its gradient that would have been seen.
+
+    Raises:
+        CheckInputError: No trainable parameter, a model that cannot be copied, or a loss that is no scalar.
+        ValueError: `miss_probability` or `replays` out of range.
+
+    Source: `docs/check/error-bounds.md`, "Random directions".
+    """
+    if not 0 < miss_probability < 1:
+        raise ValueError(f"miss_probability: expected a number between 0 and 1, got {miss_probability!r}.")
+    if replays < 4:
+        raise ValueError(f"replays: expected at least 4, got {replays!r}.")
+    title = f"gradients of {type(model).__name__}"
+    with random_state_kept():
+        subject = model_subject(model, loss_fn, batch)
+        engine = build(subject, None, seed=seed, replays=replays, false_alarm=false_alarm)
+        count = directions_for(miss_probability)
+        return _examined(engine, random_directions(subject, count, seed), title)
+
+
+def model_subject(model: nn.Module, loss_fn: LossFunction, batch: Any) -> Subject:
+    """A model's loss as a function of its trainable parameters, on a deep copy.
+
+    Raises:
+        CheckInputError: No trainable parameter, or a model that cannot be copied.
+    """
+    try:
+        twin = copy.deepcopy(model)
+    except (RuntimeError, TypeError, copy.Error, NotImplementedError) as error:
+        raise CheckInputError(
+            f"the model cannot be copied, so it cannot be checked apart: {first_line(error)}."
+        ) from error
+    trainable = {name: each for name, each in twin.named_parameters() if each.requires_grad}
+    if not trainable:
+        raise CheckInputError("the model has no trainable parameter; call requires_grad_() on those to be checked.")
+    fixed = {
+        **{name: each.detach() for name, each in twin.named_parameters() if not each.requires_grad},
+        **{name: each.detach().clone() for name, each in twin.named_buffers()},
+    }
+    holder = _LossOf(twin, loss_fn)
+    own = format_of(next(iter(trainable.values())).dtype).dtype
+
+    def loss(**parameters: Tensor) -> Any:
+        now = next(iter(parameters.values())).dtype
+
+        def cast(value: Any) -> Any:
+            if not isinstance(value, Tensor):
+                return value
+            # In the model's own dtype the batch is passed as it is; in another one it follows.
+            follow = now is not own and value.is_floating_point()
+            return value.detach().to(now, copy=True) if follow else value.detach().clone()
+
+        state = {f"model.{name}": each for name, each in parameters.items()}
+        state |= {f"model.{name}": cast(each) for name, each in fixed.items()}
+        return torch.func.functional_call(holder, state, (tree_map(cast, batch),))
+
+    return Subject(loss, trainable)
+
+
+class _LossOf(nn.Module):
+    """The loss as a module, so that its parameters can be exchanged for one call."""
+
+    def __init__(self, model: nn.Module, loss_fn: LossFunction) -> None:
+        super().__init__()
+        self.model = model
+        self.loss_fn = loss_fn
+        self.training = model.training
+
+    def forward(self, batch: Any) -> Any:
+        return self.loss_fn(self.model, batch)
+
+
+def _balanced(subject: Subject, directions: Tensor, gradient: Tensor) -> Tensor:
+    """The directions with every tensor weighted so that none drowns in the others' rounding.
+
+    A tensor whose gradient is a tenth of the others' would be judged by a bound made for them. Tensors with a large
+    share of the derivative are scaled down, by at most `BALANCE`; scaling down further would drown all of them in the
+    rounding of the loss.
+    """
+    shares = [
+        float(gradient[slot.span].nan_to_num(0.0, 0.0, 0.0).norm()) * typical_size(subject.point[slot.span])
+        for slot in subject.slots
+    ]
+    target = max(min((each for each in shares if each > 0), default=0.0), BALANCE * max(shares))
+    balanced = directions.clone()
+    for slot, share in zip(subject.slots, shares, strict=True):
+        if share > target:
+            balanced[:, slot.span] *= target / share
+    return balanced
+
+
+def _examined(engine: Engine, directions: Tensor, title: str) -> CheckResult:
+    subject = engine.subject
+    try:
+        gradient = by_reverse(subject, None)
+        again = by_reverse(subject, None)
+        outputs, formula = subject.reverse(engine.fine)
+        directions = _balanced(subject, directions, formula)
+        measured, noise = _measured(engine, directions, gradient, outputs, formula)
+    except MethodError as error:
+        line = Line("reverse", "fail", {}, f"No gradient: {error}.")
+        return CheckResult(title, [line], _findings(title, [line], engine), subject.notes, _settings(engine, 0))
+    goal = GOAL * float(measured.formula.nan_to_num(0.0, 0.0, 0.0).abs().max())
+    steps = ((each, 1.0) for each in directions)
+    reference = engine.differences(steps, goal, levels=LEVELS, starts=STARTS, noise=noise)
+    cause = None
+    if not bool(gradient.isfinite().all()):
+        cause = engine.trace(lambda: by_reverse(subject, None))
+    count = f"{subject.size} elements in {len(subject.slots)} tensors, {len(directions)} directions"
+    line = judge(f"reverse, {count}", measured, reference, fmt=engine.fmt, shape=None, cause=cause)
+    used = subject.evaluations
+    lines, findings = [line], []
+    if not torch.equal(gradient.nan_to_num(), again.nan_to_num()):
+        apart = float((gradient - again).abs().max())
+        findings.append(
+            CheckFinding(
+                "GK606",
+                f"{title}: the same batch and random state gave gradients {apart:.3g} apart.",
+                "Call torch.use_deterministic_algorithms(True), or draw random numbers from torch's generators.",
+                {"largest_difference": apart},
+            )
+        )
+    if line.verdict == "fail" and line.measured["value"] == line.measured["value"]:
+        lines += _named(engine, directions, measured, reference, gradient)
+    settings = _settings(engine, used) | {"sensitivity": _sensitivity(engine, directions, measured, reference, formula)}
+    columns = ("max_abs", "max_rel", "max_ulp", "index", "bound", "formula_bound")
+    return CheckResult(title, lines, [*findings, *_findings(title, lines, engine)], subject.notes, settings, columns)
+
+
+def _measured(
+    engine: Engine, directions: Tensor, gradient: Tensor, outputs: Tensor, formula: Tensor
+) -> tuple[Measured, tuple[Tensor, Tensor]]:
+    """The gradient along the directions, and the loss with the bound of its rounding, from the same replays."""
+    subject, tests = engine.subject, len(directions) + outputs.numel()
+
+    def compute() -> Tensor:
+        with quiet():
+            loss, found = subject.reverse(engine.fine)
+        return torch.cat([loss, directions @ found])
+
+    center = torch.cat([outputs, directions @ formula])
+    fine = FORMATS[engine.fine]
+    fine_rounding = engine.spread(compute, center, engine.fine_bits, fine).bound(
+        fine, tests=tests, false_alarm=engine.false_alarm
+    )
+    noise = (outputs, fine_rounding[: outputs.numel()])
+    formula_rounding = fine_rounding[outputs.numel() :]
+    if engine.same:
+        return Measured(directions @ gradient, formula_rounding, directions @ formula, formula_rounding), noise
+    coarse = engine.spread(compute, center, engine.bits, engine.fmt).bound(
+        engine.fmt, tests=tests, false_alarm=engine.false_alarm
+    )
+    return Measured(directions @ gradient, coarse[outputs.numel() :], directions @ formula, formula_rounding), noise
+
+
+def _settings(engine: Engine, evaluations: int) -> dict[str, Any]:
+    return {
+        "dtype": short_name(engine.subject.dtype),
+        "reference_dtype": short_name(engine.fine),
+        "device": str(engine.subject.device),
+        "seed": engine.seed,
+        "parameters": engine.subject.size,
+        "evaluations": evaluations,
+        "false_alarm": engine.false_alarm,
+    }
+
+
+def _findings(title: str, lines: Sequence[Line], engine: Engine) -> list[CheckFinding]:
+    failed = [line for line in lines if line.verdict == "fail"]
+    named = failed[1:] or failed
+    return [
+        CheckFinding(
+            "GK601",
+            f"{title}: {line.subject} gave a wrong gradient in {short_name(engine.subject.dtype)}. {line.reason}",
+            line.advice or "Correct the backward pass of the operator this parameter goes into.",
+            dict(line.measured),
+        )
+        for line in named
+    ]
+
+
+def _sensitivity(
+    engine: Engine, directions: Tensor, measured: Measured, reference: Reference, gradient: Tensor
+) -> dict[str, float]:
+    """Per tensor the relative error of its gradient that these directions show, median over the directions."""
+    bound = float((reference.error + measured.formula_rounding).median())
+    found = {}
+    for slot in engine.subject.slots:
+        spread = float(directions[:, slot.span].square().mean().sqrt()) if slot.numel else 0.0
+        norm = float(gradient[slot.span].norm())
+        found[parameter_name(slot)] = MARGIN * bound / (spread * norm) if spread * norm > 0 else math.inf
+    return found
+
+
+def _named(
+    engine: Engine, directions: Tensor, measured: Measured, reference: Reference, gradient: Tensor
+) -> list[Line]:
+    """One line per wrong tensor, found by halving the set of tensors and then the elements of each."""
+    subject = engine.subject
+    formula = not bool(
+        ((measured.formula - reference.value).abs() <= reference.error + measured.formula_rounding).all()
+    )
+    # The formula's own error shows in the fine dtype, where bounds are far smaller.
+    dtype = engine.fine if formula else None
+    analytic = by_reverse(subject, dtype) if formula else gradient
+    search = _Search(engine, analytic, coarse=not formula, direction=directions[_worst(measured, reference)])
+    lines = []
+    for slot in search.tensors()[:NAMED]:
+        offset, value, difference, bound = search.element(slot)
+        index = tuple(int(each) for each in torch.unravel_index(torch.tensor(offset), slot.shape))
+        name = parameter_name(slot)
+        lines.append(
+            Line(
+                f"reverse, {name}",
+                "fail",
+                {
+                    "max_abs": abs(value - difference),
+                    "index": index,
+                    "bound": bound,
+                    "value": value,
+                    "reference": difference,
+                },
+                f"{value:.6g} at {index} where the differences give {difference:.6g}.",
+            )
+        )
+    return lines
+
+
+def _worst(measured: Measured, reference: Reference) -> int:
+    error = (measured.formula - reference.value).abs() / (reference.error + measured.formula_rounding)
+    coarse = (measured.value - reference.value).abs() / (reference.error + measured.rounding)
+    return int(torch.maximum(error.nan_to_num(0.0), coarse.nan_to_num(torch.inf)).argmax())
+
+
+def parameter_name(slot: Slot) -> str:
+    """The name of the parameter behind a slot."""
+    return slot.name.removeprefix("input ").strip("'")
+
+
+class _Search:
+    """Halves a set of elements along one direction until those that disagree are left.
+
+    Args:
+        engine: Evaluates.
+        gradient: What is being searched, `(n,)`.
+        coarse: Whether the bound is that of the dtype of the check, or that of the reference.
+        direction: Along which the whole disagreed, `(n,)`.
+    """
+
+    def __init__(self, engine: Engine, gradient: Tensor, *, coarse: bool, direction: Tensor) -> None:
+        self.engine = engine
+        self.gradient = gradient
+        self.direction = direction
+        subject = engine.subject
+        self.at_point = subject.values(engine.fine)
+        self.unit = format_of(subject.dtype if coarse else engine.fine).unit_roundoff
+
+    def disagreement(self, span: slice) -> tuple[float, float]:
+        """Error along the direction within the span, and its bound."""
+        masked = torch.zeros_like(self.direction)
+        masked[span] = self.direction[span]
+        return self._along(masked)
+
+    def _along(self, masked: Tensor) -> tuple[float, float]:
+        subject = self.engine.subject
+        scale = (self.at_point.abs() * subject.weights.abs()).sum()
+        noise = 64 * self.engine_roundoff() * (self.at_point.abs() + scale / max(1, self.at_point.numel()))
+        analytic = masked @ self.gradient
+        found = derivative(
+            lambda x: subject.values(self.engine.fine, x),
+            subject.point,
+            self.at_point,
+            masked,
+            weights=subject.weights,
+            noise=noise,
+            size=1.0,
+            goal=GOAL * float(analytic.abs()),
+            levels=LEVELS,
+            starts=STARTS,
+        )
+        terms = float((masked * self.gradient).norm())
+        return float(analytic) - found.value, found.error + 64 * self.unit * terms
+
+    def engine_roundoff(self) -> float:
+        """Unit round-off the function really computes with in the fine dtype."""
+        return float(2.0**-self.engine.fine_bits)
+
+    def tensors(self) -> list[Slot]:
+        """The slots whose gradient disagrees, found by halving; all of them at most twice the logarithm of tests."""
+        return self._halve(list(self.engine.subject.slots))
+
+    def _halve(self, slots: list[Slot]) -> list[Slot]:
+        if not slots:
+            return []
+        error, bound = self.disagreement(slice(slots[0].span.start, slots[-1].span.stop))
+        if abs(error) <= bound:
+            return []
+        if len(slots) == 1:
+            return slots
+        middle = len(slots) // 2
+        return self._halve(slots[:middle]) + self._halve(slots[middle:])
+
+    def element(self, slot: Slot) -> tuple[int, float, float, float]:
+        """Place within the tensor, gradient, difference and bound of the element with the largest error met."""
+        low, high = slot.span.start, slot.span.stop
+        while high - low > 1:
+            middle = (low + high) // 2
+            left, _ = self.disagreement(slice(low, middle))
+            right, _ = self.disagreement(slice(middle, high))
+            if abs(left) >= abs(right):
+                high = middle
+            else:
+                low = middle
+        unit = torch.zeros_like(self.direction)
+        unit[low] = 1.0
+        error, bound = self._along(unit * typical_size(self.engine.subject.point[slot.span]))
+        size = typical_size(self.engine.subject.point[slot.span])
+        value = float(self.gradient[low])
+        return low - slot.span.start, value, value - error / size, bound / size

@@ -109,7 +109,7 @@ def _normal(count: int, seed: int, purpose: str) -> Tensor:
 def _generator(seed: int, purpose: str) -> torch.Generator:
     """A private generator for one purpose; streams of different purposes have nothing in common."""
     mixed = np.random.SeedSequence([seed, *purpose.encode()]).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(mixed[0]))
+    return torch.Generator(device="cpu").manual_seed(int(mixed[0]))
 
 
 def _fingerprint(config: SyntheticData) -> str:

@@ -1,6 +1,8 @@
 """Order, resumption, ranks and lifetime of batches."""
 
 import gc
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -244,3 +246,14 @@ def test_a_gpu_gets_the_same_batches(small_chunks, monkeypatch, resident, shuffl
         assert c.device.type == d.device.type == "cuda"
         assert torch.equal(a, c.cpu())
         assert torch.equal(b, d.cpu())
+
+
+def test_a_program_that_dies_in_the_middle_of_an_epoch_ends():
+    """The traceback keeps the iterator, and so its thread, alive until the very end."""
+    code = (
+        "import torch; from gradkit.train.data import Batches, Split\n"
+        "held = Batches(Split(torch.zeros(200_000, 4), torch.zeros(200_000)), 64, seed=0).epoch(0)\n"
+        "for batch in held:\n"
+        "    raise SystemExit(7)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 7

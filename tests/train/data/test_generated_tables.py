@@ -56,9 +56,9 @@ def csv_texts(draw):
     kind = draw(st.sampled_from([numbers, cells, st.integers(-100, 100).map(str)]))
     pair = draw(targets)
     lines = [header]
-    for row in range(draw(st.integers(0, 30))):
+    for row in range(draw(st.one_of(st.integers(0, 30), st.integers(10, 30)))):
         line = [draw(kind) for _ in header[:-1]]
-        lines.append([*line, pair[row % 2] if draw(st.integers(0, 60)) else draw(cells)])
+        lines.append([*line, pair[row % 2] if draw(st.integers(0, 200)) else draw(cells)])
     if len(lines) > 1 and not draw(st.integers(0, 5)):
         place = draw(st.integers(1, len(lines) - 1))
         lines[place] = lines[place] * 2 if draw(st.booleans()) else lines[place][1:]
@@ -129,7 +129,11 @@ def test_any_parquet_is_a_data_set_or_one_line(tmp_path, table):
 @given(
     x=hnp.arrays(
         st.one_of(hnp.boolean_dtypes(), hnp.integer_dtypes(), hnp.floating_dtypes(), hnp.complex_number_dtypes()),
-        hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=20),
+        st.one_of(
+            st.tuples(st.integers(10, 40), st.integers(1, 4)),
+            st.tuples(st.integers(10, 40), st.integers(1, 4)),
+            hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=20),
+        ),
     ),
     pair=st.sampled_from([(0, 1), (1, 2), (False, True), ("u", "v"), (0.0, math.nan), (3, 3)]),
     extra=st.integers(-1, 1).filter(lambda number: number >= 0),

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+from hydra import __version__ as hydra_version
 from hydra import version
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
@@ -41,7 +42,9 @@ def register() -> None:
         for choice, schema in choices.items():
             store.store(group=f"schema/{group}", name=choice, node=schema, provider="gradkit")
     # Not from a random generator of the run: a seed must not make two folders equal.
-    OmegaConf.register_new_resolver("gradkit.run_id", lambda: secrets.token_hex(4), use_cache=True, replace=True)
+    # OmegaConf 2.4, of Hydra 1.4, has a new name for it and warns of the old one.
+    add = getattr(OmegaConf, "register_resolver", OmegaConf.register_new_resolver)
+    add("gradkit.run_id", lambda: secrets.token_hex(4), use_cache=True, replace=True)
 
 
 # At import, because the workers of Hydra's launchers import this module and never call `main`.
@@ -58,7 +61,8 @@ def session(config_dir: str | None = None) -> Iterator[Hydra]:
     Raises:
         ConfigError: `config_dir` is no folder.
     """
-    version.setbase("1.3")
+    if hydra_version.startswith("1.3."):  # later ones have one behaviour only and warn when they are told
+        version.setbase("1.3")
     search_path = create_config_search_path(str(configs_folder()))
     if config_dir is not None:
         folder = Path(config_dir).absolute()

@@ -71,8 +71,6 @@ def _parse_one(text: str, parser: OverridesParser) -> Override:
         raise ConfigError(f"{quoted(text)} has no key; write KEY=VALUE.")
     try:
         override = parser.parse_override(text)
-        # A list such as `key=range(a)` is only looked at when its value is asked for.
-        override.validate()
     except (HydraException, OmegaConfBaseException, ValueError, TypeError, AssertionError, RecursionError) as error:
         why = str(error).partition("\n")[0]
         value = text.partition("=")[2]

@@ -5,6 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+POLL_SECONDS = 0.2
+"""How long a waiting thread takes at most to notice that the program ends [s]."""
+
 
 class Pipeline:
     """Chunks 0 to count - 1, made in order by a thread and used in order by the caller.
@@ -33,8 +36,8 @@ class Pipeline:
         self._in_use = -1
         self._error: BaseException | None = None
         self._closed = False
-        # A daemon: an iterator that still hangs on a traceback when the program ends must not keep it from ending.
-        self._thread = threading.Thread(target=self._run, name="gradkit-batches", daemon=True)
+        # Not a daemon: the interpreter would kill it inside a torch operation, and the process would abort.
+        self._thread = threading.Thread(target=self._run, name="gradkit-batches")
         self._thread.start()
 
     def take(self, chunk: int) -> None:
@@ -81,14 +84,21 @@ class Pipeline:
 
     def _claim(self, wait: bool) -> int | None:
         with self._changed:
-            while not self._closed and self._error is None and self._next < self._count:
+            while self._wanted():
                 if self._next < self._in_use - 1 + self._depth:
                     self._next += 1
                     return self._next - 1
                 if not wait:
                     break
-                self._changed.wait()
+                self._changed.wait(POLL_SECONDS)
             return None
+
+    def _wanted(self) -> bool:
+        # The main thread is gone once the program ends. An iterator that still hangs on a traceback is then never
+        # closed, and its thread must not keep the program from ending.
+        if threading.current_thread() is self._thread and not threading.main_thread().is_alive():
+            return False
+        return not self._closed and self._error is None and self._next < self._count
 
     def _finish(self, chunk: int) -> None:
         with self._changed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import secrets
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -28,6 +28,7 @@ from gradkit.train.schema import GROUPS, TrainConfig
 from gradkit.train.wording import quoted
 
 CONFIG_NAME = "train"
+HYDRA_1_3 = hydra_version.startswith("1.3.")
 JOB_NAME = "gradkit-train"
 
 PLAIN = (str, int, float, bool, type(None))
@@ -42,8 +43,8 @@ def register() -> None:
         for choice, schema in choices.items():
             store.store(group=f"schema/{group}", name=choice, node=schema, provider="gradkit")
     # Not from a random generator of the run: a seed must not make two folders equal.
-    # OmegaConf 2.4, of Hydra 1.4, has a new name for it and warns of the old one.
-    add = getattr(OmegaConf, "register_resolver", OmegaConf.register_new_resolver)
+    # OmegaConf 2.4, which comes with Hydra 1.4, gives the function the name of an older one and warns of this one.
+    add: Callable[..., None] = OmegaConf.register_new_resolver if HYDRA_1_3 else OmegaConf.register_resolver
     add("gradkit.run_id", lambda: secrets.token_hex(4), use_cache=True, replace=True)
 
 
@@ -56,12 +57,12 @@ def session(config_dir: str | None = None) -> Iterator[Hydra]:
     """Hydra, set up for gradkit's files and one folder of the user's; its global state is cleared at the end.
 
     Args:
-        config_dir: A folder searched before gradkit's own files are given up, as `--config-dir` of Hydra.
+        config_dir: A folder of the user's YAML files, searched after gradkit's own, as `--config-dir` of Hydra.
 
     Raises:
         ConfigError: `config_dir` is no folder.
     """
-    if hydra_version.startswith("1.3."):  # later ones have one behaviour only and warn when they are told
+    if HYDRA_1_3:  # later ones have one behaviour only and warn when they are told
         version.setbase("1.3")
     search_path = create_config_search_path(str(configs_folder()))
     if config_dir is not None:

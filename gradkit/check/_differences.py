@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -51,6 +51,7 @@ def derivative(
     *,
     weights: Tensor,
     noise: Tensor,
+    quantum: Tensor,
     size: float,
     goal: float,
     levels: int = LEVELS,
@@ -58,7 +59,7 @@ def derivative(
 ) -> Difference:
     """The derivative of `weights . evaluate(point + t direction)` by t at 0.
 
-    The outputs are subtracted before they are contracted, so outputs that do not move add no rounding.
+    The outputs are subtracted before they are contracted, so outputs that do not move add hardly any rounding.
 
     Args:
         evaluate: From `(n,)` to `(m,)`, float64.
@@ -67,6 +68,7 @@ def derivative(
         direction: `(n,)`, float64.
         weights: `(m,)`, float64.
         noise: Bound of the absolute rounding error of each output, `(m,)`, float64.
+        quantum: Unit round-off of each output, `(m,)`, float64: by so much it may move without being seen to.
         size: Length along `direction` on which the function may be expected to change, above 0.
         goal: Error that is good enough; smaller steps are not tried once it is reached.
         levels: Number of step sizes per start, at least 2.
@@ -75,18 +77,33 @@ def derivative(
     Source: Ridders, "Accurate computation of F'(x) and F'(x) F''(x)", Advances in Engineering Software 4 (1982), for
         the error estimate from neighbours in Romberg's table.
     """
-    best = Difference(math.nan, math.inf, math.nan, math.nan, False, 0)
-    evaluations = 0
+    tables: list[tuple[float, Difference]] = []
     for start in starts:
+        if any(found.kink and earlier < start for earlier, found in tables):
+            continue  # the corner is inside this step too
         # A power of two keeps `point + step` exact wherever the format allows it.
         step = 2.0 ** round(math.log2(start * size))
-        found = _table(evaluate, point, at_point, direction, weights, noise, step, levels)
-        evaluations += 2 * levels
-        if found.error < best.error:
-            best = found
-        if best.error <= goal:
+        found = _table(evaluate, point, at_point, direction, weights, noise, quantum, step, levels)
+        tables.append((start, found))
+        if found.error <= goal and not found.kink:
             break
-    return Difference(best.value, best.error, best.left, best.right, best.kink, evaluations)
+    return replace(_agreed(tables), evaluations=2 * levels * len(tables))
+
+
+def _agreed(tables: Sequence[tuple[float, Difference]]) -> Difference:
+    """The best of several tables, with an error that covers their disagreement.
+
+    Tables whose steps reach across a corner may agree with themselves and be wrong. Those with larger steps than one
+    that saw a corner are therefore dropped; when no smaller one is clean, the corner is at the point itself.
+    """
+    cornered = min((start for start, found in tables if found.kink), default=math.inf)
+    clean = [found for start, found in tables if not found.kink and start < cornered and math.isfinite(found.error)]
+    if not clean:
+        finite = [(start, found) for start, found in tables if math.isfinite(found.error)]
+        return min(finite or tables, key=lambda each: each[0])[1]
+    best = min(clean, key=lambda each: each.error)
+    apart = [abs(best.value - each.value) for each in clean if abs(best.value - each.value) > best.error + each.error]
+    return replace(best, error=best.error + max(apart, default=0.0))
 
 
 def _table(
@@ -96,6 +113,7 @@ def _table(
     direction: Tensor,
     weights: Tensor,
     noise: Tensor,
+    quantum: Tensor,
     step: float,
     levels: int,
 ) -> Difference:
@@ -113,7 +131,7 @@ def _table(
             torch.where(moved, weights * (above - at_point), 0.0).sum() / h,
             torch.where(moved, weights * (at_point - below), 0.0).sum() / h,
             torch.where(moved, weights * change, 0.0).sum() / (2 * h),
-            torch.where(moved, weights.abs() * noise, 0.0).sum() / h,
+            (weights.abs() * torch.where(moved, noise, quantum)).sum() / h,
             torch.where(moved, weights * (above - 2 * at_point + below), 0.0).abs().sum() / h,
         )
         row = [central]

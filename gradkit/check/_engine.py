@@ -128,6 +128,7 @@ class Engine:
         """
         subject = self.reference
         at_point, noises = noise or self.noise()
+        quantum = at_point.abs() * 2.0**-self.fine_bits
         found: list[Difference] = [
             derivative(
                 lambda x: subject.values(self.fine, x),
@@ -136,6 +137,7 @@ class Engine:
                 direction,
                 weights=subject.weights,
                 noise=noises,
+                quantum=quantum,
                 size=size,
                 goal=goal,
                 levels=levels,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gradkit.check._bounds import FALSE_ALARM, REPLAYS
+from gradkit.check._corners import explained_by_corners
 from gradkit.check._engine import (
     FORWARD_REPLAYS,
     GOAL,
@@ -220,6 +221,7 @@ def _examine(
             )
     if "forward" in methods:
         lines.append(_forward(engine, directions, reference))
+    lines = [explained_by_corners(engine, line) for line in lines]
     findings += _wrong(title, lines, subject)
     settings = {
         "dtype": short_name(subject.dtype),

@@ -76,6 +76,7 @@ def judge(
     fmt: Format,
     shape: Sequence[int] | None,
     cause: str | None = None,
+    scale: float = 0.0,
 ) -> Line:
     """One line on all elements of one input.
 
@@ -86,6 +87,7 @@ def judge(
         fmt: Format of the check, for ULPs.
         shape: To turn the flat place of an element into an index; None for random directions.
         cause: What made the result non-finite, if it was traced.
+        scale: Natural size of the derivatives, where sums of them may cancel; at least the largest of them counts.
     """
     if measured.value.numel() == 0:
         return Line(subject, "pass", {"elements": 0}, "No elements.")
@@ -98,7 +100,7 @@ def judge(
     wrong_formula = usable & ~(formula_error <= formula_bound) & measured.formula.isfinite()
     beyond = usable & finite & ~(error <= bound)
     between = reference.kink & _between(measured, reference, bound)
-    scale = reference.value[usable].abs().max() if bool(usable.any()) else reference.error.new_zeros(())
+    scale = max(scale, float(reference.value[usable].abs().max()) if bool(usable.any()) else 0.0)
 
     kinds: list[tuple[str, Tensor]] = [
         ("non-finite", usable & ~finite),
@@ -107,7 +109,7 @@ def judge(
         ("undefined", ~usable),
         ("kink", between & (wrong_formula | beyond)),
         ("lucky", finite & ~measured.rounding.isfinite()),
-        ("blunt", (bound > scale) & (scale > 0)),
+        ("blunt", (bound > scale) & (scale > 0.0)),
     ]
     kind, where = next(((name, mask) for name, mask in kinds if bool(mask.any())), ("", torch.ones_like(usable)))
     excess = torch.where(
@@ -127,6 +129,7 @@ def judge(
         "formula_error": float(formula_error[place]),
         "formula_bound": float(formula_bound[place]),
     }
+    numbers["kind"] = kind or "within"
     verdict, reason, advice = _words(kind, numbers, reference, place, int(where.sum()), fmt, cause)
     return Line(subject, verdict, numbers, reason, advice)
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from gradkit.check._bounds import FALSE_ALARM
+from gradkit.check._corners import explained_by_corners
 from gradkit.check._differences import derivative
 from gradkit.check._engine import Engine, MethodError, build, by_reverse, quiet, random_directions, typical_size
 from gradkit.check._errors import CheckInputError
@@ -32,12 +33,15 @@ MARGIN = 10.0
 LEVELS = 3
 """Three steps per table, six evaluations per direction."""
 
-STARTS = (2.0**-12, 2.0**-7, 2.0**-17)
+STARTS = (2.0**-12, 2.0**-7, 2.0**-17, 2.0**-22)
 """First steps relative to the parameters: small ones first, because a step of all parameters at once crosses corners
 (of ReLU, of max pooling) that a step of one does not."""
 
-GOAL = 1e-6
+GOAL = 1e-5
 """Error of a difference, relative to the largest derivative, that is good enough."""
+
+SHARPER = 4
+"""When a bound exceeds the derivative itself, so many times the replays draw it again: Student's factor falls."""
 
 BALANCE = 0.03
 """Tensors are balanced within this factor."""
@@ -215,8 +219,21 @@ def _examined(engine: Engine, directions: Tensor, title: str) -> CheckResult:
     cause = None
     if not bool(gradient.isfinite().all()):
         cause = engine.trace(lambda: by_reverse(subject, None))
+    natural = _natural(directions, formula)
     count = f"{subject.size} elements in {len(subject.slots)} tensors, {len(directions)} directions"
-    line = judge(f"reverse, {count}", measured, reference, fmt=engine.fmt, shape=None, cause=cause)
+    line = judge(
+        f"reverse, {count}",
+        measured,
+        reference,
+        fmt=engine.fmt,
+        shape=None,
+        cause=cause,
+        scale=_natural(directions, formula),
+    )
+    if line.measured["kind"] == "blunt":
+        measured, _ = _measured(engine, directions, gradient, outputs, formula, replays=SHARPER * engine.replays)
+        line = judge(line.subject, measured, reference, fmt=engine.fmt, shape=None, scale=natural)
+    line = explained_by_corners(engine, line)
     used = subject.evaluations
     lines, findings = [line], []
     if not torch.equal(gradient.nan_to_num(), again.nan_to_num()):
@@ -236,8 +253,18 @@ def _examined(engine: Engine, directions: Tensor, title: str) -> CheckResult:
     return CheckResult(title, lines, [*findings, *_findings(title, lines, engine)], subject.notes, settings, columns)
 
 
+def _natural(directions: Tensor, gradient: Tensor) -> float:
+    """Standard deviation of the derivative along such a direction: what its bound is measured by."""
+    return float((directions * gradient).norm(dim=1).nan_to_num(0.0, 0.0, 0.0).max())
+
+
 def _measured(
-    engine: Engine, directions: Tensor, gradient: Tensor, outputs: Tensor, formula: Tensor
+    engine: Engine,
+    directions: Tensor,
+    gradient: Tensor,
+    outputs: Tensor,
+    formula: Tensor,
+    replays: int | None = None,
 ) -> tuple[Measured, tuple[Tensor, Tensor]]:
     """The gradient along the directions, and the loss with the bound of its rounding, from the same replays."""
     subject, tests = engine.subject, len(directions) + outputs.numel()
@@ -249,14 +276,14 @@ def _measured(
 
     center = torch.cat([outputs, directions @ formula])
     fine = FORMATS[engine.fine]
-    fine_rounding = engine.spread(compute, center, engine.fine_bits, fine).bound(
+    fine_rounding = engine.spread(compute, center, engine.fine_bits, fine, replays).bound(
         fine, tests=tests, false_alarm=engine.false_alarm
     )
     noise = (outputs, fine_rounding[: outputs.numel()])
     formula_rounding = fine_rounding[outputs.numel() :]
     if engine.same:
         return Measured(directions @ gradient, formula_rounding, directions @ formula, formula_rounding), noise
-    coarse = engine.spread(compute, center, engine.bits, engine.fmt).bound(
+    coarse = engine.spread(compute, center, engine.bits, engine.fmt, replays).bound(
         engine.fmt, tests=tests, false_alarm=engine.false_alarm
     )
     return Measured(directions @ gradient, coarse[outputs.numel() :], directions @ formula, formula_rounding), noise
@@ -382,6 +409,7 @@ class _Search:
             masked,
             weights=subject.weights,
             noise=noise,
+            quantum=noise / 64,
             size=1.0,
             goal=GOAL * float(analytic.abs()),
             levels=LEVELS,

@@ -1,0 +1,123 @@
+"""Derivatives of the three losses with respect to the logits, by hand.
+
+Throughout, z is the logit of one sample, p = sigmoid(z), y its target after smoothing, c the weight of positive samples
+(`pos_weight`, else 1), n the number of samples. The loss is the mean of
+
+    l = -(c y log p + (1 - y) log(1 - p)),
+
+and dp/dz = p (1 - p). The operations are ordered as in ATen's own backward formulas, so that the result equals
+autograd's bit for bit wherever both run the same kernels; the textbook form is the exception, see there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from gradkit.errors import ConfigError
+from gradkit.train.losses import smooth
+from gradkit.train.schema import LossConfig
+
+_SMALLEST_SLOPE = 1e-12
+"""Floor of p (1 - p). Source: EPSILON in ATen's binary_cross_entropy backward (aten/src/ATen/native/Loss.cpp)."""
+
+LogitDerivative = Callable[[Tensor, Tensor, float], Tensor]
+"""Logits (n,), targets (n,) and share to share * d(mean loss)/dz, (n,), a new tensor."""
+
+
+def logit_derivative(config: LossConfig) -> LogitDerivative:
+    """The derivative of the configured loss, penalties apart.
+
+    Raises:
+        ConfigError: There is none by hand.
+    """
+    if config.name not in _FORMS:
+        raise ConfigError(
+            f"gradient=manual and gradient=both have no derivative of loss={config.name}; use gradient=autograd."
+        )
+    form, smoothing, positive = _FORMS[config.name], config.label_smoothing, config.pos_weight
+
+    def derivative(logits: Tensor, targets: Tensor, share: float) -> Tensor:
+        return form(logits, smooth(targets, smoothing), positive, share)
+
+    return derivative
+
+
+def _with_logits(z: Tensor, y: Tensor, c: float | None, share: float) -> Tensor:
+    """dl/dz = p - y; with c, (c y + 1 - y) p - c y.
+
+    The fractions of the chain rule are cancelled on paper: -c y (1 - p) + (1 - y) p. Nothing is divided, so nothing
+    can break, however large z is.
+
+    Source: Bishop, Pattern Recognition and Machine Learning (2006), equation 4.91, for c = 1.
+    """
+    p = z.sigmoid()
+    if c is None:
+        result = p.sub_(y)
+    else:
+        positive = c * y
+        result = positive.add(1).sub_(y).mul_(p).sub_(positive)
+    return _mean(result, share)
+
+
+def _on_probabilities(z: Tensor, y: Tensor, c: float | None, share: float) -> Tensor:
+    """dl/dp * dp/dz with dl/dp = (p - y) / max(p (1 - p), 1e-12).
+
+    Where p is exactly 0 or 1 the floor keeps the first factor finite while the second is 0: the gradient is 0 even for
+    a sample that is wrong with full confidence, and learning stops there. With c the two terms of l are differentiated
+    one by one, with targets 1 and 0 and the weights c y and 1 - y.
+
+    Source: the chain rule of the notebook, with the clamp torch.nn.functional.binary_cross_entropy documents.
+    """
+    p = z.sigmoid()
+    slope = (1 - p).mul_(p)
+    floored = slope.clamp(min=_SMALLEST_SLOPE)
+    if c is None:
+        dl_dp = _mean(p.sub(y).div_(floored), share)
+    else:
+        positive = _mean((p - 1).div_(floored).mul_(c * y), share)
+        dl_dp = positive.add_(_mean(p.div(floored).mul_(1 - y), share))
+    return dl_dp.mul_(1 - p).mul_(p)
+
+
+def _textbook(z: Tensor, y: Tensor, c: float | None, share: float) -> Tensor:
+    """The notebook's chain rule, unclamped: dL/dp = (p - y) / (p (1 - p)), times dp/dz = p (1 - p).
+
+    At saturation p (1 - p) is 0 and the product is 0/0 * 0 = NaN for a right prediction and 1/0 * 0 = NaN for a wrong
+    one; autograd's own path through log(0) ends at NaN for the same samples. With c the numerator is
+    p (1 - y) - c y (1 - p). Autograd adds -c y / p and (1 - y) / (1 - p) instead of dividing once, so the two agree to
+    a few units of rounding, not bit for bit.
+
+    Source: the notebook's "Aam Zindagi" cell, `d_loss_dy_pred * dy_pred_d_z * dz_d_w`; the last factor is the
+    model's (`gradkit.train.gradients.notebook` and its neighbours).
+    """
+    p = z.sigmoid()
+    dp_dz = p * (1 - p)
+    numerator = p - y if c is None else p * (1 - y) - c * y * (1 - p)
+    dl_dp = numerator / dp_dz
+    return _mean(dl_dp * dp_dz, share)
+
+
+def _mean(derivatives: Tensor, share: float) -> Tensor:
+    """The derivative of the mean, times share; in place, in autograd's order: the incoming gradient, then 1 / n."""
+    if share != 1.0:
+        derivatives.mul_(share)
+    return derivatives.div_(derivatives.numel())
+
+
+_FORMS: dict[str, Callable[[Tensor, Tensor, float | None, float], Tensor]] = {
+    "bce_with_logits": _with_logits,
+    "bce_on_probabilities": _on_probabilities,
+    "textbook": _textbook,
+}
+
+
+def softplus_threshold(dtype: torch.dtype) -> float:
+    """Logit from which log(1 + exp(z)) equals z in this dtype; torch's default of 20 is too low for float64.
+
+    The term left out is exp(-z): exp(-20) = 2e-9 is below half a unit of rounding of 20 in float32 (1e-6) but not in
+    float64 (2e-15); exp(-40) = 4e-18 is.
+    """
+    return 40.0 if dtype == torch.float64 else 20.0

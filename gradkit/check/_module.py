@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from gradkit.check._batches import twin_of
 from gradkit.check._bounds import FALSE_ALARM
 from gradkit.check._corners import explained_by_corners
 from gradkit.check._differences import derivative
@@ -21,7 +21,7 @@ from gradkit.check._judge import Measured, Reference, judge
 from gradkit.check._precision import FORMATS, format_of, short_name
 from gradkit.check._random import random_state_kept
 from gradkit.check._result import CheckFinding, CheckResult, Line
-from gradkit.check._subject import Slot, Subject, first_line
+from gradkit.check._subject import Slot, Subject
 
 LossFunction = Callable[[nn.Module, Any], Tensor]
 
@@ -131,18 +131,15 @@ def module(
         return _examined(engine, random_directions(subject, count, seed), title)
 
 
-def model_subject(model: nn.Module, loss_fn: LossFunction, batch: Any) -> Subject:
-    """A model's loss as a function of its trainable parameters, on a deep copy.
+def model_subject(
+    model: nn.Module, loss_fn: Callable[[nn.Module, Any], Any], batch: Any, cotangent: Any = None
+) -> Subject:
+    """A model's loss, or any outputs, as a function of its trainable parameters, on a deep copy.
 
     Raises:
         CheckInputError: No trainable parameter, or a model that cannot be copied.
     """
-    try:
-        twin = copy.deepcopy(model)
-    except (RuntimeError, TypeError, copy.Error, NotImplementedError) as error:
-        raise CheckInputError(
-            f"the model cannot be copied, so it cannot be checked apart: {first_line(error)}."
-        ) from error
+    twin = twin_of(model)
     trainable = {name: each for name, each in twin.named_parameters() if each.requires_grad}
     if not trainable:
         raise CheckInputError("the model has no trainable parameter; call requires_grad_() on those to be checked.")
@@ -167,7 +164,7 @@ def model_subject(model: nn.Module, loss_fn: LossFunction, batch: Any) -> Subjec
         state |= {f"model.{name}": cast(each) for name, each in fixed.items()}
         return torch.func.functional_call(holder, state, (tree_map(cast, batch),))
 
-    return Subject(loss, trainable)
+    return Subject(loss, trainable, cotangent=cotangent)
 
 
 class _LossOf(nn.Module):

@@ -104,6 +104,11 @@ class Subject:
         self.cotangents = self._contraction(cotangent, seed)
         self.weights = self._flat(self.cotangents)
 
+    @property
+    def draws(self) -> bool:
+        """Whether the function draws random numbers."""
+        return bool(self._draws) or self._tape is not None
+
     def _choose(self, names: Sequence[str], originals: Sequence[Any]) -> list[Slot]:
         floating = [
             place

@@ -17,7 +17,8 @@ from gradkit.check._errors import CheckInputError, MethodError
 from gradkit.check._module import LossFunction, model_subject, parameter_name
 from gradkit.check._precision import FORMATS, short_name
 from gradkit.check._random import random_state_kept
-from gradkit.check._result import CheckFinding, CheckResult, Line
+from gradkit.check._result import CheckResult, Line
+from gradkit.check._result import finding as a_finding
 from gradkit.check._subject import Slot
 
 Step = Callable[[nn.Module, Sequence[Any]], object]
@@ -106,7 +107,7 @@ def accumulation(
                 )
             else:
                 line = Line(line.subject, "fail", line.measured, f"{line.reason} {reason}", advice)
-                findings = [CheckFinding("GK602", f"{title}: {line.reason}", advice, dict(line.measured))]
+                findings = [a_finding("GK602", f"{title}: {line.reason}", advice, dict(line.measured))]
     settings = {"dtype": short_name(whole.dtype), "seed": seed, "weights": None if step else used}
     return CheckResult(
         title, [line], findings, notes, settings, ("max_abs", "max_rel", "norm_ratio", "cosine", "bound")

@@ -12,7 +12,7 @@ from torch import Tensor
 LEVELS = 4
 """Steps h, h/2, h/4, h/8: the truncation error of the last entry is of order h to the 8th."""
 
-STARTS = (2.0**-4, 2.0**-9, 2.0**-14, 2.0**-19)
+STARTS = (2.0**-4, 2.0**-9, 2.0**-14, 2.0**-19, 2.0**-24)
 """First steps that are tried, relative to the size of the point, until the error is below the goal."""
 
 AMPLIFICATION = 2.0
@@ -97,12 +97,19 @@ def _agreed(tables: Sequence[tuple[float, Difference]]) -> Difference:
     that saw a corner are therefore dropped; when no smaller one is clean, the corner is at the point itself.
     """
     cornered = min((start for start, found in tables if found.kink), default=math.inf)
-    clean = [found for start, found in tables if not found.kink and start < cornered and math.isfinite(found.error)]
+    clean = [
+        (start, found) for start, found in tables if not found.kink and start < cornered and math.isfinite(found.error)
+    ]
     if not clean:
         finite = [(start, found) for start, found in tables if math.isfinite(found.error)]
         return min(finite or tables, key=lambda each: each[0])[1]
-    best = min(clean, key=lambda each: each.error)
-    apart = [abs(best.value - each.value) for each in clean if abs(best.value - each.value) > best.error + each.error]
+    chosen, best = min(clean, key=lambda each: each[1].error)
+    # Smaller steps see less of the function; where they disagree beyond their own error, the larger ones were fooled.
+    apart = [
+        abs(best.value - found.value)
+        for start, found in clean
+        if start < chosen and abs(best.value - found.value) > best.error + found.error
+    ]
     return replace(best, error=best.error + max(apart, default=0.0))
 
 

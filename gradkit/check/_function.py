@@ -15,8 +15,10 @@ from gradkit.check._errors import CheckInputError, MethodError
 from gradkit.check._gradients import gradients
 from gradkit.check._precision import short_name
 from gradkit.check._random import random_state_kept
-from gradkit.check._result import CheckFinding, CheckResult, Line
+from gradkit.check._result import CheckResult, Line
+from gradkit.check._result import finding as a_finding
 from gradkit.check._subject import Subject, first_line
+from gradkit.findings import Finding
 
 
 def function(
@@ -59,7 +61,7 @@ def function(
 
     title = f"autograd function {custom.__name__}"
     lines: list[Line] = []
-    findings: list[CheckFinding] = []
+    findings: list[Finding] = []
     notes: list[str] = []
     for each in range(1, order + 1):
         found = gradients(
@@ -88,7 +90,7 @@ def function(
         promised = list(_promises(subject, seed, replays, false_alarm))
     lines += promised
     findings += [
-        CheckFinding("GK601", f"{title}: {line.subject}: {line.reason}", line.advice, dict(line.measured))
+        a_finding("GK601", f"{title}: {line.subject}: {line.reason}", line.advice, dict(line.measured))
         for line in promised
         if line.verdict == "fail"
     ]

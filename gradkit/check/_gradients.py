@@ -25,10 +25,12 @@ from gradkit.check._engine import (
 from gradkit.check._errors import CheckInputError
 from gradkit.check._judge import Measured, Reference, judge
 from gradkit.check._precision import format_of, short_name
-from gradkit.check._result import CheckFinding, CheckResult, Line
+from gradkit.check._result import CheckResult, Line
+from gradkit.check._result import finding as a_finding
 from gradkit.check._second_order import first_gradient
 from gradkit.check._subject import Function, Subject
 from gradkit.errors import did_you_mean
+from gradkit.findings import Finding
 
 METHODS = ("manual", "reverse", "forward", "differences")
 
@@ -163,7 +165,7 @@ def _examine(
 ) -> CheckResult:
     subject = engine.subject
     lines: list[Line] = []
-    findings: list[CheckFinding] = []
+    findings: list[Finding] = []
     whole = subject.size <= elementwise
     directions = None if whole else random_directions(subject, DIRECTIONS, engine.seed)
     vectors: dict[str, Callable[[Subject, torch.dtype | None], Tensor]] = {}
@@ -250,7 +252,7 @@ def _without_gradient(key: str, error: MethodError) -> Line:
 
 def _repeated(
     engine: Engine, compute: Callable[[Subject, torch.dtype | None], Tensor], value: Tensor, title: str
-) -> tuple[list[Line], list[CheckFinding]]:
+) -> tuple[list[Line], list[Finding]]:
     """A finding when the same computation gives another gradient the second time."""
     again = compute(engine.subject, None)
     if torch.equal(again.nan_to_num(), value.nan_to_num()):
@@ -258,7 +260,7 @@ def _repeated(
     apart = float((again - value).abs().max())
     message = f"{title}: the same inputs and random state gave gradients {apart:.3g} apart."
     remedy = "Draw random numbers from torch's generators, or call torch.use_deterministic_algorithms(True)."
-    finding = CheckFinding("GK606", message, remedy, {"largest_difference": apart})
+    finding = a_finding("GK606", message, remedy, {"largest_difference": apart})
     scale = float(value.abs().max())
     if apart <= 16 * engine.fmt.unit_roundoff * scale * value.numel() ** 0.5:
         # The order of additions on a parallel device; the bounds already allow for it.
@@ -297,10 +299,10 @@ def _forward(engine: Engine, directions: Tensor | None, reference: Reference) ->
     return judge(named, numbers, target, fmt=engine.fmt, shape=shape)
 
 
-def _wrong(title: str, lines: Sequence[Line], subject: Subject) -> list[CheckFinding]:
+def _wrong(title: str, lines: Sequence[Line], subject: Subject) -> list[Finding]:
     failed = [line for line in lines if line.verdict == "fail"]
     return [
-        CheckFinding(
+        a_finding(
             "GK601",
             f"{title}: {line.subject} gave a wrong gradient in {short_name(subject.dtype)}. {line.reason}",
             line.advice or "Correct the formula; the index and both values are in the evidence.",

@@ -15,7 +15,8 @@ from gradkit.check._batches import Forward, call_model, cast, floating, size_alo
 from gradkit.check._errors import CheckInputError
 from gradkit.check._precision import FORMATS, short_name
 from gradkit.check._random import RandomState, random_state_kept
-from gradkit.check._result import CheckFinding, CheckResult, Line
+from gradkit.check._result import CheckResult, Line
+from gradkit.check._result import finding as a_finding
 
 PROBES = 16
 """At most so many samples or positions are changed, spread evenly; the first and the last are among them."""
@@ -239,7 +240,7 @@ def _examine(
                 "failed": len(failed),
                 "of": len(probes),
             }
-            findings.append(CheckFinding(rule, message + _at(where), advice, evidence))
+            findings.append(a_finding(rule, message + _at(where), advice, evidence))
     settings = {"seed": seed, "dtype": short_name(base[judged[0]].dtype), "dim": dim}
     return CheckResult(title, lines, findings, notes, settings)
 

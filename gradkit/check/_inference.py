@@ -18,7 +18,8 @@ from gradkit.check._errors import CheckInputError
 from gradkit.check._module import model_subject
 from gradkit.check._precision import short_name
 from gradkit.check._random import random_state_kept
-from gradkit.check._result import CheckFinding, CheckResult, Line
+from gradkit.check._result import CheckResult, Line
+from gradkit.check._result import finding as a_finding
 
 Run = Callable[[Any], Any]
 
@@ -87,7 +88,7 @@ def inference(
         for each in lines:
             if each.verdict == "fail":
                 findings.append(
-                    CheckFinding(
+                    a_finding(
                         "GK605",
                         f"{title}: {each.subject}: {each.reason}",
                         each.advice,

@@ -20,8 +20,10 @@ from gradkit.check._errors import CheckInputError
 from gradkit.check._judge import Measured, Reference, judge
 from gradkit.check._precision import FORMATS, format_of, short_name
 from gradkit.check._random import random_state_kept
-from gradkit.check._result import CheckFinding, CheckResult, Line
+from gradkit.check._result import CheckResult, Line
+from gradkit.check._result import finding as a_finding
 from gradkit.check._subject import Slot, Subject
+from gradkit.findings import Finding
 
 LossFunction = Callable[[nn.Module, Any], Tensor]
 
@@ -236,7 +238,7 @@ def _examined(engine: Engine, directions: Tensor, title: str) -> CheckResult:
     if not torch.equal(gradient.nan_to_num(), again.nan_to_num()):
         apart = float((gradient - again).abs().max())
         findings.append(
-            CheckFinding(
+            a_finding(
                 "GK606",
                 f"{title}: the same batch and random state gave gradients {apart:.3g} apart.",
                 "Call torch.use_deterministic_algorithms(True), or draw random numbers from torch's generators.",
@@ -298,11 +300,11 @@ def _settings(engine: Engine, evaluations: int) -> dict[str, Any]:
     }
 
 
-def _findings(title: str, lines: Sequence[Line], engine: Engine) -> list[CheckFinding]:
+def _findings(title: str, lines: Sequence[Line], engine: Engine) -> list[Finding]:
     failed = [line for line in lines if line.verdict == "fail"]
     named = failed[1:] or failed
     return [
-        CheckFinding(
+        a_finding(
             "GK601",
             f"{title}: {line.subject} gave a wrong gradient in {short_name(engine.subject.dtype)}. {line.reason}",
             line.advice or "Correct the backward pass of the operator this parameter goes into.",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from gradkit.check._errors import CheckFailedError
+from gradkit.findings import Finding, Severity
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -17,52 +18,37 @@ ORDER: Mapping[Verdict, int] = {"skipped": 0, "pass": 1, "inconclusive": 2, "fai
 COLOURS: Mapping[Verdict, str] = {"pass": "green", "fail": "bold red", "inconclusive": "yellow", "skipped": "dim"}
 
 RULES = {
-    "GK601": ("wrong-gradient", "error"),
-    "GK602": ("accumulation-not-equivalent", "error"),
-    "GK603": ("batch-leak", "error"),
-    "GK604": ("causality-leak", "error"),
-    "GK605": ("inference-mismatch", "error"),
-    "GK606": ("nondeterministic-gradient", "note"),
+    "GK601": ("wrong-gradient", Severity.ERROR),
+    "GK602": ("accumulation-not-equivalent", Severity.ERROR),
+    "GK603": ("batch-leak", Severity.ERROR),
+    "GK604": ("causality-leak", Severity.ERROR),
+    "GK605": ("inference-mismatch", Severity.ERROR),
+    "GK606": ("nondeterministic-gradient", Severity.NOTE),
 }
 
 
-@dataclass(frozen=True)
-class CheckFinding:
-    """One finding of a check, in the words of the rules.
+def finding(rule: str, message: str, remedy: str, evidence: Mapping[str, Any]) -> Finding:
+    """A finding of a check.
 
-    Attributes:
+    Args:
         rule: Code, such as `GK601`.
         message: The fact and the number, in the past tense.
         remedy: What to do.
         evidence: The numbers behind it, plain data.
     """
+    name, severity = RULES[rule]
+    return Finding(rule=rule, name=name, severity=severity, message=message, remedy=remedy, evidence=dict(evidence))
 
-    rule: str
-    message: str
-    remedy: str
-    evidence: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def name(self) -> str:
-        """The rule's name, such as `wrong-gradient`."""
-        return RULES[self.rule][0]
-
-    @property
-    def severity(self) -> str:
-        """`error`, `warning` or `note`."""
-        return RULES[self.rule][1]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data with the keys of a finding in gradkit's reports."""
-        return {
-            "rule": self.rule,
-            "name": self.name,
-            "severity": self.severity,
-            "message": self.message,
-            "evidence": dict(self.evidence),
-            "remedy": self.remedy,
-            "docs": f"docs/rules/{self.rule.lower()}.md",
-        }
+def _finding_as_data(each: Finding) -> dict[str, Any]:
+    return {
+        "rule": each.rule,
+        "name": each.name,
+        "severity": each.severity.value,
+        "message": each.message,
+        "evidence": dict(each.evidence),
+        "remedy": each.remedy,
+    }
 
 
 @dataclass(frozen=True)
@@ -109,7 +95,7 @@ class CheckResult:
 
     title: str
     lines: Sequence[Line]
-    findings: Sequence[CheckFinding] = ()
+    findings: Sequence[Finding] = ()
     notes: Sequence[str] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     columns: Sequence[str] = ()
@@ -135,7 +121,7 @@ class CheckResult:
             "verdict": self.verdict,
             "settings": dict(self.settings),
             "lines": [line.to_dict() for line in self.lines],
-            "findings": [finding.to_dict() for finding in self.findings],
+            "findings": [_finding_as_data(each) for each in self.findings],
             "notes": list(self.notes),
         }
 

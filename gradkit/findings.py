@@ -1,0 +1,85 @@
+"""Findings: what a rule reports, as frozen values ready for JSON; imports no torch."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from gradkit.records import Location
+
+
+class Severity(enum.Enum):
+    """How sure and how harmful, ordered: note, warning, error."""
+
+    NOTE = "note"
+    WARNING = "warning"
+    ERROR = "error"
+
+    @property
+    def rank(self) -> int:
+        """0 for a note, 1 for a warning, 2 for an error."""
+        return ("note", "warning", "error").index(self.value)
+
+    def __lt__(self, other: Severity) -> bool:
+        return self.rank < other.rank
+
+    def __le__(self, other: Severity) -> bool:
+        return self.rank <= other.rank
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One result of one rule; repeats at the same place are merged into `count` and `last_step`.
+
+    Attributes:
+        rule: The code, such as `GK101`.
+        name: The rule's name, such as `stale-gradients`.
+        severity: Of this finding; the rule's own is the highest it can have.
+        message: One sentence of fact in the past tense with its numbers.
+        location: The user's own line that is responsible; None when there is none.
+        first_step: Number of the optimizer's step that showed it first, from 0; None when it belongs to no step.
+        last_step: The last such step.
+        count: How many steps showed it.
+        optimizer: Label of the optimizer, if one is concerned.
+        parameters: Names of the parameters concerned.
+        modules: Names of the modules concerned.
+        cost: What it costs the run.
+        remedy: What to do.
+        evidence: Facts behind the finding, JSON-ready.
+        labels: Further places in the user's source, each with what happened there.
+    """
+
+    rule: str
+    name: str
+    severity: Severity
+    message: str
+    location: Location | None = None
+    first_step: int | None = None
+    last_step: int | None = None
+    count: int = 1
+    optimizer: str | None = None
+    parameters: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    cost: str = ""
+    remedy: str = ""
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    labels: tuple[tuple[Location, str], ...] = ()
+
+    @property
+    def key(self) -> tuple[str, str | None, str | None, int | None]:
+        """What makes two findings the same one: rule, optimizer, file and line."""
+        place = self.location
+        return (self.rule, self.optimizer, place.file if place else None, place.line if place else None)
+
+    def merged(self, later: Finding) -> Finding:
+        """This finding with a repeat of it added: the count grows, evidence takes the later numbers."""
+        return replace(
+            self,
+            count=self.count + later.count,
+            last_step=later.last_step if later.last_step is not None else self.last_step,
+            severity=max(self.severity, later.severity, key=lambda severity: severity.rank),
+            evidence={**self.evidence, **later.evidence},
+            labels=later.labels if len(later.labels) >= len(self.labels) else self.labels,
+        )

@@ -1,0 +1,1 @@
+"""The observer: a live training process turned into records; needs torch."""

@@ -1,0 +1,124 @@
+"""Deep mode: norms of the consumed, fresh and stale gradient and their cosine, queued at the step and read in blocks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from gradkit.observe.ledger import Ledger, Verdict
+from gradkit.observe.measure import Reader, plain
+from gradkit.records import DeepValues, Window
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+BLOCK = 64
+"""Windows queued before their numbers are read on a device that would have to be waited for; on a CPU they are read at once."""
+
+
+@dataclass(slots=True)
+class _Queued:
+    record: Window
+    ledger: Ledger
+    learning_rate: float | None
+    windows_mixed: int
+    numbers: list[Tensor]
+    stale: bool
+
+
+class Deep:
+    """Queues the numbers of each window and completes its record when they are read.
+
+    Args:
+        reader: Counts the reads.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._queue: list[_Queued] = []
+
+    def put(
+        self,
+        record: Window,
+        ledger: Ledger,
+        verdict: Verdict,
+        optimizer: Optimizer,
+        deliver: Callable[[Window, int, Ledger], None],
+    ) -> None:
+        """Queue the numbers of one window; `deliver` gets the completed records, in order."""
+        buffers = {i: p.grad for i, p in enumerate(ledger.parameters) if p.grad is not None}
+        rate = optimizer.param_groups[0].get("lr") if optimizer.param_groups else None
+        if isinstance(rate, Tensor):
+            rate = float(self._reader.read([rate.detach()])[0])
+        with torch.no_grad():
+            stale = {i: ledger.stale_copies[i] for i in verdict.stale if i in ledger.stale_copies and i in buffers}
+            numbers = _numbers(
+                {i: plain(buffer) for i, buffer in buffers.items()}, {i: plain(s) for i, s in stale.items()}
+            )
+        mixed = max(verdict.stale.values(), default=1 if buffers else 0)
+        self._queue.append(_Queued(record, ledger, rate, mixed, numbers, bool(stale)))
+        waits = any(buffer.device.type != "cpu" for buffer in buffers.values())
+        if not waits or len(self._queue) >= BLOCK:
+            self.flush(deliver)
+
+    def flush(self, deliver: Callable[[Window, int, Ledger], None]) -> None:
+        """Read everything queued and deliver the records."""
+        queue, self._queue = self._queue, []
+        if not queue:
+            return
+        values = self._reader.read([number for item in queue for number in item.numbers])
+        start = 0
+        for item in queue:
+            part = values[start : start + len(item.numbers)]
+            start += len(item.numbers)
+            deliver(replace(item.record, deep=_values(item, part)), item.ledger.number, item.ledger)
+
+
+def _norm(tensors: list[Tensor]) -> Tensor:
+    """The 2-norm over all tensors as one 0-d tensor; zero for none."""
+    norms = list(torch._foreach_norm(tensors))
+    if len({(norm.device, norm.dtype) for norm in norms}) > 1:
+        norms = [norm.to(norms[0].device, torch.float32) for norm in norms]
+    return norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
+
+
+def _numbers(consumed: dict[int, Tensor], stale: dict[int, Tensor]) -> list[Tensor]:
+    """Consumed norm; with stale parts also the norms of the untouched rest, of the stale and fresh parts, and g . f."""
+    if not consumed:
+        return []
+    numbers = [_norm(list(consumed.values()))]
+    if not stale:
+        return numbers
+    rest = [buffer for i, buffer in consumed.items() if i not in stale]
+    now = [consumed[i] for i in stale]
+    # The fresh part by subtraction, tensor by tensor: from norms alone it would drown in rounding once the stale part is large.
+    fresh = [torch.sub(a, b) for a, b in zip(now, stale.values(), strict=True)]
+    along = torch.stack([torch.sum(a * b).to(numbers[0]) for a, b in zip(now, fresh, strict=True)]).sum()
+    nothing = torch.zeros_like(numbers[0])
+    return [*numbers, _norm(rest) if rest else nothing, _norm(list(stale.values())), _norm(fresh), along]
+
+
+def _values(item: _Queued, numbers: list[float]) -> DeepValues:
+    """The values of one window from g = s + f: consumed g, stale s, fresh f."""
+    consumed = numbers[0] if numbers else 0.0
+    if not item.stale:
+        cosine = 1.0 if consumed > 0.0 and math.isfinite(consumed) else None
+        return DeepValues(consumed, consumed, 0.0, cosine, item.learning_rate, item.windows_mixed)
+    _, rest, stale, fresh, along = numbers
+    fresh = math.hypot(fresh, rest)
+    along += rest * rest
+    cosine = along / (consumed * fresh) if consumed and fresh else math.nan
+    gain = along / (fresh * fresh) if fresh else math.nan
+    rate = None if item.learning_rate is None or math.isnan(gain) else item.learning_rate * gain
+    bounded = None if math.isnan(cosine) else max(-1.0, min(1.0, cosine))
+    return DeepValues(consumed, fresh, stale, bounded, rate, item.windows_mixed)
+
+
+def jsonable(values: DeepValues | None) -> dict[str, Any]:
+    """The values as a mapping of names to numbers, empty for None."""
+    return {} if values is None else {name: getattr(values, name) for name in values.__dataclass_fields__}

@@ -1,0 +1,259 @@
+"""Attaches to torch once per process, whatever the number of monitors, and detaches without a trace.
+
+Attached are: the two module-level names of autograd's engine call, through which every route to a backward goes (the
+methods, the functions bound early, scalers, Accelerate, Fabric, Lightning, Hugging Face); torch's global optimizer hooks;
+and `Optimizer.__init__`, to know an optimizer before its first step. Nothing is put on modules or tensors, no torch mode
+is entered, and nothing here may be compiled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+
+import types
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.compiler import is_compiling
+
+from gradkit.errors import HygieneError
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+    from gradkit.observe.monitor import Monitor
+
+# `torch.optim` removes the name of its submodule, so it is not an attribute.
+_optimizer_module = sys.modules["torch.optim.optimizer"]
+_ENGINE_NAMES = ("torch.autograd.graph", "torch.autograd")
+
+
+class Tap:
+    """The one attachment of this process; monitors come and go in any order."""
+
+    def __init__(self) -> None:
+        self.monitors: list[Monitor] = []
+        self.backward_depth = 0
+        self._restore: list[tuple[str, Callable[[], bool]]] = []
+
+    @property
+    def attached(self) -> tuple[str, ...]:
+        """What is attached to torch now, by name."""
+        return tuple(name for name, _ in self._restore)
+
+    def attach(self, monitor: Monitor) -> None:
+        """Begin to report to `monitor`; the first one attaches the tap."""
+        if not self.monitors:
+            self._attach_all()
+        self.monitors.append(monitor)
+
+    def detach(self, monitor: Monitor) -> list[str]:
+        """Stop reporting to `monitor`; the last one detaches the tap.
+
+        Returns:
+            Names of what could not be taken off because another tool wrapped it since; it is passive now.
+        """
+        self.monitors.remove(monitor)
+        if self.monitors:
+            return []
+        stuck = [name for name, restore in reversed(self._restore) if not restore()]
+        self._restore = []
+        self.backward_depth = 0
+        return stuck
+
+    def _attach_all(self) -> None:
+        _never_compile()
+        self._restore = []
+        for name in _ENGINE_NAMES:
+            module = sys.modules[name]
+            wrapper = _watched_engine(module._engine_run_backward, self)  # type: ignore[attr-defined]
+            self._replace(module, "_engine_run_backward", wrapper, f"{name}._engine_run_backward")
+        optimizer_class = torch.optim.Optimizer
+        self._replace(
+            optimizer_class, "__init__", _watched_init(optimizer_class.__init__, self), "torch.optim.Optimizer.__init__"
+        )
+        before = _optimizer_module.register_optimizer_step_pre_hook(self._pre_step)  # type: ignore[attr-defined]
+        after = _optimizer_module.register_optimizer_step_post_hook(self._post_step)  # type: ignore[attr-defined]
+        self._restore.append(("torch.optim global pre-step hook", _remover(before)))
+        self._restore.append(("torch.optim global post-step hook", _remover(after)))
+
+    def _replace(self, owner: Any, name: str, new: Any, label: str) -> None:
+        old = owner.__dict__[name]
+        setattr(owner, name, new)
+
+        def restore() -> bool:
+            if owner.__dict__.get(name) is not new:
+                return False  # someone wrapped ours; taking it out would take theirs out too
+            setattr(owner, name, old)
+            return True
+
+        self._restore.append((label, restore))
+
+    # --- events; every entry point contains gradkit's own mistakes ------------------------------------------------
+
+    def enter_backward(self) -> bool:
+        """Tell the monitors that an accumulating backward begins; False when it is part of one already running."""
+        if self.backward_depth:
+            # Reentrant checkpointing runs a backward inside one, on a device thread of the engine when on a GPU.
+            # Another Python thread training at the same time looks the same and is treated the same: unseen, so silent.
+            for monitor in self.monitors:
+                monitor.backwards_unseen += 1
+            return False
+        self.backward_depth = 1
+        for monitor in self.monitors:
+            try:
+                monitor.enter_backward()
+            except Exception as error:  # our own bug must not stop training; it becomes GK900
+                monitor.contain("enter_backward", error)
+            except BaseException:  # an interrupt while we looked: the backward never starts
+                self.backward_depth = 0
+                raise
+        return True
+
+    def leave_backward(self, replaces: bool, failed: bool) -> None:
+        """Tell the monitors that the backward is over."""
+        self.backward_depth = 0
+        for monitor in self.monitors:
+            try:
+                monitor.leave_backward(replaces, failed)
+            except Exception as error:  # our own bug must not stop training; it becomes GK900
+                monitor.contain("leave_backward", error)
+
+    def _pre_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if is_compiling():
+            return
+        for monitor in self.monitors:
+            try:
+                monitor.before_step(optimizer, args, kwargs)
+            except HygieneError:
+                raise
+            except Exception as error:  # our own bug must not stop training; it becomes GK900
+                monitor.contain("before_step", error)
+
+    def _post_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if is_compiling():
+            return
+        for monitor in self.monitors:
+            try:
+                monitor.after_step(optimizer)
+            except HygieneError:
+                raise
+            except Exception as error:  # our own bug must not stop training; it becomes GK900
+                monitor.contain("after_step", error)
+
+    def optimizer_created(self, optimizer: Optimizer) -> None:
+        """Tell the monitors about an optimizer whose constructor has just ended."""
+        for monitor in self.monitors:
+            try:
+                monitor.optimizer_created(optimizer)
+            except Exception as error:  # our own bug must not stop training; it becomes GK900
+                monitor.contain("optimizer_created", error)
+
+
+def _watched_engine(original: Callable[..., Any], tap: Tap) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def _engine_run_backward(t_outputs: Any, *args: Any, **kwargs: Any) -> Any:
+        if not kwargs.get("accumulate_grad") or is_compiling() or not tap.monitors or not tap.enter_backward():
+            return original(t_outputs, *args, **kwargs)
+        try:
+            result = original(t_outputs, *args, **kwargs)
+        except BaseException:
+            tap.leave_backward(False, True)
+            raise
+        tap.leave_backward(len(args) > 2 and bool(args[2]), False)
+        return result
+
+    return _engine_run_backward
+
+
+def _watched_init(original: Callable[..., None], tap: Tap) -> Callable[..., None]:
+    @functools.wraps(original)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        if tap.monitors:
+            tap.optimizer_created(self)
+
+    return __init__
+
+
+def _remover(handle: Any) -> Callable[[], bool]:
+    def restore() -> bool:
+        handle.remove()
+        return True
+
+    return restore
+
+
+_STEP_WRAPPER = torch.optim.Optimizer.profile_hook_step(lambda *_: None).__code__
+
+
+def steps_on_stack() -> int:
+    """How many optimizer steps are running on this thread's stack, by torch's own wrapper around `step`."""
+    count = 0
+    frame: types.FrameType | None = sys._getframe(1)
+    while frame is not None:
+        count += frame.f_code is _STEP_WRAPPER
+        frame = frame.f_back
+    return count
+
+
+def is_capturing() -> bool:
+    """Whether a CUDA graph is being captured on the current stream: nothing may be read or queued then."""
+    return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
+
+
+# --- torch.compile ------------------------------------------------------------------------------------------------
+
+
+def _never_compile() -> None:
+    """Mark all code of the observer so that Dynamo neither compiles nor recompiles it.
+
+    `torch.compiler.disable` would import `torch._dynamo` (2 s). The marks are those it sets itself, in C. Traced calls
+    return at once through `is_compiling`, which adds no graph break.
+    """
+    skip = _skipper()
+    if skip is None:
+        return
+    for name, module in list(sys.modules.items()):
+        if name.startswith(
+            ("gradkit.observe", "gradkit.engine", "gradkit.rules", "gradkit.records", "gradkit.findings")
+        ):
+            for code in _codes(module):
+                skip(code)
+
+
+def _skipper() -> Callable[[types.CodeType], None] | None:
+    frames = torch._C._dynamo.eval_frame
+    if hasattr(frames, "set_code_exec_strategy"):
+        strategy = frames._FrameExecStrategy(frames._FrameAction.SKIP, frames._FrameAction.DEFAULT)
+        return lambda code: frames.set_code_exec_strategy(code, strategy)
+    return getattr(frames, "skip_code", None)  # torch before 2.6
+
+
+def _codes(module: types.ModuleType) -> Iterator[types.CodeType]:
+    pending: list[Any] = list(vars(module).values())
+    seen: set[int] = set()
+    while pending:
+        item = pending.pop()
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, types.CodeType):
+            yield item
+            pending.extend(item.co_consts)
+        elif getattr(item, "__module__", None) == module.__name__ or isinstance(
+            item, (property, staticmethod, classmethod)
+        ):
+            if isinstance(item, property):
+                pending.extend([item.fget, item.fset])
+            elif isinstance(item, type):
+                pending.extend(vars(item).values())
+            with contextlib.suppress(AttributeError):
+                pending.append(item.__code__)
+            pending.append(getattr(item, "__func__", None))
+
+
+TAP = Tap()

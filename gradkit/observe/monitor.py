@@ -1,0 +1,518 @@
+"""`Monitor`: observes a training process or named optimizers, judges as it goes and reports at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import sys
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TextIO
+
+import torch
+from torch.optim import Optimizer
+
+from gradkit.engine import Engine, select_rules
+from gradkit.errors import ConfigError, HygieneError, did_you_mean
+from gradkit.findings import Finding, Severity
+from gradkit.observe import deep, hooks, judgement, source
+from gradkit.observe.hooks import TAP
+from gradkit.observe.ledger import Ledger, Verdict
+from gradkit.observe.measure import Reader
+from gradkit.observe.names import Namer
+from gradkit.observe.places import locate
+from gradkit.observe.sites import Site, find_site
+from gradkit.observe.targets import sort_targets
+from gradkit.records import Gap, Location, RunInfo, Statement, Window
+
+if TYPE_CHECKING:
+    from gradkit.report.text import Report
+
+
+class Monitor:
+    """Watches the named models and optimizers, or with none the whole process, between `start` and `stop`.
+
+    Args:
+        targets: `torch.nn.Module` and `torch.optim.Optimizer` objects; naming some judges only those optimizers (with
+            only models named, the optimizers that hold any of their parameters).
+        deep: Measure every window: norms, share of stale gradient, cosine, effective learning rate.
+        on_window: Called with the `Window` of every step, in order.
+        accumulate: Declared micro-batches per window.
+        frozen: Name patterns of parameters declared frozen, for the rules that need it.
+        select: Rule codes or prefixes to run; None is all.
+        ignore: Rule codes or prefixes to leave out.
+        settings: Rule code to setting values, such as `{"GK102": {"repeats": 3}}`.
+        halt_on: `"error"`, `"warning"`, `"note"` or rule codes: the offending step raises `HygieneError`.
+        budget: Largest share of wall time spent reading gradient data in standard mode, above 0 and at most 1.
+        stream: Where findings are printed at the end; standard error when None.
+        report: Print at the end: `"findings"` only when there are some, `"always"`, or `"never"`.
+
+    Raises:
+        ConfigError: A target or option that cannot be used.
+    """
+
+    def __init__(
+        self,
+        *targets: Any,
+        deep: bool = False,
+        on_window: Callable[[Window], None] | None = None,
+        accumulate: int | None = None,
+        frozen: Sequence[str] = (),
+        select: Sequence[str] | None = None,
+        ignore: Sequence[str] = (),
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
+        halt_on: str | Sequence[str] | None = None,
+        budget: float = 0.01,
+        stream: TextIO | None = None,
+        report: str = "findings",
+    ) -> None:
+        if accumulate is not None and (not isinstance(accumulate, int) or accumulate < 1):
+            raise ConfigError(f"accumulate must be a whole number of micro-batches of at least 1, not {accumulate!r}.")
+        if not 0.0 < budget <= 1.0:
+            raise ConfigError(
+                f"budget is the largest share of wall time for reads, above 0 and at most 1, not {budget!r}."
+            )
+        if report not in ("findings", "always", "never"):
+            raise ConfigError(
+                f"report must be 'findings', 'always' or 'never', not {report!r}.{did_you_mean(report, ['findings', 'always', 'never'])}"
+            )
+        self.models, self._named = sort_targets(targets)
+        self.deep = deep
+        self.accumulate = accumulate
+        self.frozen = (frozen,) if isinstance(frozen, str) else tuple(frozen)
+        self.rules = select_rules(
+            (select,) if isinstance(select, str) else select, (ignore,) if isinstance(ignore, str) else ignore, settings
+        )
+        self.halt_on = _halting(halt_on)
+        self.engine = Engine(self.rules)
+        self._sinks: list[Callable[[Window], None]] = [on_window] if on_window is not None else []
+        self._every_window = deep or self.engine.needs_every_window or on_window is not None
+        self._stream = stream
+        self._print_at_end = report
+        self._budget = budget
+        self._reset()
+
+    def _reset(self) -> None:
+        self.reader = Reader(self._budget)
+        self.backwards = 0
+        self.backwards_unseen = 0
+        self._steps = 0
+        self._ledgers: dict[int, Ledger] = {}
+        self._ledger_list: list[Ledger] = []
+        self._left_alone: set[int] = set()
+        self._open: list[Ledger] = []
+        self._judged: dict[int, Verdict | None] = {}
+        self._wrapped: set[int] = set()
+        self._labels: dict[str, int] = {}
+        self._parameters: set[int] = set()
+        self._optimizers = 0
+        self._reported: dict[tuple[str, tuple[tuple[int, ...], ...]], int] = {}
+        self._namer = Namer(self.models)
+        self._deep = deep.Deep(self.reader)
+        self._gaps: set[str] = set()
+        self._attached: tuple[str, ...] = ()
+        self._running = False
+        self._started = 0.0
+        self._seconds = 0.0
+        self._cuda = torch.version.cuda is not None
+        self._capture_seen = False
+
+    # --- life ---------------------------------------------------------------------------------------------------
+
+    def start(self) -> Monitor:
+        """Attach and begin to observe; starting twice is refused.
+
+        Raises:
+            ConfigError: The monitor is already running.
+        """
+        if self._running:
+            raise ConfigError("This monitor is already running; stop it first or make another with `gradkit.watch`.")
+        self._running = True
+        self._started = time.perf_counter()
+        for optimizer in self._named or self._living_optimizers():
+            self._register(optimizer)
+        TAP.attach(self)
+        self._attached = TAP.attached
+        return self
+
+    def stop(self) -> Monitor:
+        """Detach, settle what is open and print the findings; stopping a stopped monitor does nothing."""
+        if not self._running:
+            return self
+        self._running = False
+        self._seconds = time.perf_counter() - self._started
+        for name in TAP.detach(self):
+            self._gap(f"{name} was wrapped by another tool and could only be made passive", ())
+        self._attached = ()
+        try:
+            self._flush()
+            self._note_gaps()
+        except Exception as error:  # what is left to do after training must not cost the user the training
+            self.contain("stop", error)
+        self._ledgers.clear()
+        self._ledger_list.clear()
+        if self._print_at_end == "always" or (self._print_at_end == "findings" and self.engine.findings()):
+            self.print()
+        return self
+
+    def __enter__(self) -> Monitor:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def attached(self) -> tuple[str, ...]:
+        """What gradkit has attached to torch for this monitor; empty when it is not running."""
+        return self._attached
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """Findings so far, worst first."""
+        if self._running:
+            self._flush()
+        return self.engine.findings()
+
+    @property
+    def info(self) -> RunInfo:
+        """Totals so far."""
+        seconds = time.perf_counter() - self._started if self._running else self._seconds
+        return RunInfo(
+            steps=self._steps,
+            backwards=self.backwards,
+            optimizers=self._optimizers,
+            parameters=len(self._parameters),
+            overhead_seconds=self.reader.seconds,
+            reads=self.reader.reads,
+            seconds=seconds,
+        )
+
+    def report(self) -> Report:
+        """The report: printable as text, `.to_json()` for tools."""
+        from gradkit.report.text import Report
+
+        return Report(
+            findings=self.findings,
+            info=self.info,
+            rules=tuple((rule.code, rule.name) for rule in self.rules),
+            dropped=self.engine.dropped,
+        )
+
+    def print(self, stream: TextIO | None = None) -> None:
+        """Print the report; to standard error unless a stream is given, so that standard output stays the script's."""
+        with contextlib.suppress(
+            OSError, ValueError
+        ):  # a closed stream at the end of a process: nobody is left to read
+            self.report().print(stream or self._stream or sys.stderr)
+
+    def add_sink(self, sink: Callable[[Window], None]) -> None:
+        """Hand every later `Window` to `sink` as well; the training runs write them to `events.jsonl` this way."""
+        self._sinks.append(sink)
+        self._every_window = True
+
+    def contain(self, where: str, error: Exception) -> None:
+        """Turn an exception of gradkit's own into GK900 and forget what was known, so that nothing false follows from it."""
+        self.engine.crashed(f"gradkit's observer ({where})", error)
+        for ledger in self._ledger_list:
+            ledger.forget()
+
+    # --- optimizers ---------------------------------------------------------------------------------------------
+
+    def _living_optimizers(self) -> list[Optimizer]:
+        found = [item for item in gc.get_objects() if issubclass(type(item), Optimizer)]
+        return [
+            item for item in found if "param_groups" in item.__dict__ and hasattr(item, "_optimizer_step_pre_hooks")
+        ]
+
+    def optimizer_created(self, optimizer: Optimizer) -> None:
+        """Know an optimizer from its construction on, so that its first window is complete."""
+        # The constructor of a subclass goes on after torch's: groups may not be there yet.
+        if not self._named and "param_groups" in optimizer.__dict__:
+            self._register(optimizer)
+
+    def _register(self, optimizer: Optimizer) -> Ledger | None:
+        key = id(optimizer)
+        if key in self._ledgers:
+            return self._ledgers[key]
+        if self._named and not any(optimizer is named for named in self._named):
+            return None
+        if not self._named and self.models and not self._belongs(optimizer):
+            return None
+        kind = type(optimizer).__name__
+        number = self._labels[kind] = self._labels.get(kind, 0) + 1
+        label = kind if number == 1 else f"{kind}#{number}"
+        ledger = Ledger(optimizer, self._optimizers, label, self.reader, self.deep)
+        self._optimizers += 1
+        self._ledgers[key] = ledger
+        self._ledger_list.append(ledger)
+        self._parameters.update(map(id, ledger.parameters))
+        weakref.finalize(optimizer, _drop, weakref.ref(self), key, weakref.ref(ledger)).atexit = False
+        return ledger
+
+    def _belongs(self, optimizer: Optimizer) -> bool:
+        wanted = {id(parameter) for model in self.models for parameter in model.parameters()}
+        return any(id(parameter) in wanted for group in optimizer.param_groups for parameter in group["params"])
+
+    def drop(self, key: int, ledger: Ledger | None) -> None:
+        """Forget an optimizer that was freed, and with it the parameters it held."""
+        if ledger is not None and self._ledgers.get(key) is ledger:
+            del self._ledgers[key]
+            self._ledger_list.remove(ledger)
+
+    # --- events -------------------------------------------------------------------------------------------------
+
+    def enter_backward(self) -> None:
+        """A backward that accumulates into `.grad` begins."""
+        self.backwards += 1
+        if self._cuda and self._skips_capture():
+            return
+        wants_site = False
+        for ledger in self._ledger_list:
+            ledger.enter_backward()
+            wants_site = wants_site or ledger.wants_site
+        self._site = find_site(3) if wants_site else None
+
+    _site: Site | None = None
+
+    def leave_backward(self, replaces: bool, failed: bool) -> None:
+        """That backward is over, or raised."""
+        if self._cuda and self._skips_capture():
+            return
+        site = self._site
+        for ledger in self._ledger_list:
+            before = ledger.deposits
+            ledger.leave_backward(replaces=replaces, failed=failed)
+            if site is not None and ledger.deposits != before:
+                ledger.backward_site = site
+        self._site = None
+
+    def before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """An optimizer begins to step: what it is about to consume is judged, unless a closure will compute it."""
+        ledger = self._ledgers.get(id(optimizer)) or self._register(optimizer)
+        if ledger is None or (self._cuda and self._skips_capture()):
+            return
+        if self._open:
+            running = hooks.steps_on_stack() - 1
+            del self._open[running:]  # steps that raised never came to their post hook
+        nested = ledger in self._open
+        self._open.append(ledger)
+        if nested:
+            return
+        ledger.adopt(optimizer)
+        ledger.in_step = True
+        ledger.in_step_deposit = False
+        outer = next((other for other in self._open[:-1] if _shares(other, ledger)), None)
+        if outer is not None:
+            self._wrapped.add(outer.number)
+        closure = args[1] if len(args) > 1 else kwargs.get("closure")
+        self._judged[ledger.number] = None
+        if callable(closure):
+            ledger.had_gradients_before_step = any(parameter.grad is not None for parameter in ledger.parameters)
+        elif outer is None or self._judged.get(outer.number) is None:
+            self._judged[ledger.number] = self._judge(ledger, closure=False)
+        else:
+            self._judged[ledger.number] = Verdict()
+
+    def after_step(self, optimizer: Optimizer) -> None:
+        """The step is over: what it consumed is remembered and a new window begins."""
+        ledger = self._ledgers.get(id(optimizer))
+        if ledger is None or (self._cuda and self._skips_capture()):
+            return
+        if ledger in self._open:
+            self._open.reverse()
+            self._open.remove(ledger)
+            self._open.reverse()
+            if ledger in self._open:
+                return  # the inner one of nested calls of one optimizer
+        ledger.in_step = False
+        verdict = self._judged.pop(ledger.number, None)
+        try:
+            if ledger.number in self._wrapped:
+                # Another optimizer did the work on the same parameters (SAM, Lookahead): this one consumed nothing itself.
+                self._wrapped.discard(ledger.number)
+                verdict = verdict or Verdict()
+            elif verdict is None:
+                verdict = self._judge(ledger, closure=True)
+        finally:
+            self._steps += 1
+            ledger.snapshot(optimizer, verdict or Verdict())
+            ledger.backwards_before = self.backwards + self.backwards_unseen
+
+    # --- judging ------------------------------------------------------------------------------------------------
+
+    def _judge(self, ledger: Ledger, *, closure: bool) -> Verdict:
+        if TAP.backward_depth and not closure:
+            ledger.uncertain = True  # a step inside a backward: what this window got is not counted yet
+        elsewhere = self.backwards + self.backwards_unseen - ledger.backwards_before
+        verdict = judgement.judge(ledger, backwards_anywhere=elsewhere, closure=closure)
+        if self._capture_seen:
+            return Verdict()
+        lost = bool(self.accumulate and ledger.cleared_deposits)
+        if self._every_window or lost or verdict.worth_a_record:
+            self._record(ledger, verdict, elsewhere, judged=lost or verdict.worth_a_record)
+        return verdict
+
+    def _record(self, ledger: Ledger, verdict: Verdict, elsewhere: int, *, judged: bool) -> None:
+        optimizer = ledger.reference()
+        if optimizer is None:
+            return
+        window: dict[str, Any] = {}
+        if judged:
+            step_line = locate(find_site(5), self.models)
+            backward_line = locate(ledger.backward_site, self.models)
+            names = self._namer.describe(optimizer, [ledger.parameters[index] for index in verdict.concerned])
+            statements, conditional = self._statements(verdict, backward_line, step_line)
+            window = {
+                "windows_mixed": {
+                    info.name: verdict.stale[index] for info, index in zip(names, verdict.stale, strict=False)
+                },
+                "step_line": step_line,
+                "backward_line": backward_line,
+                "clearing": statements,
+                "clearing_is_conditional": conditional,
+                "parameters": tuple(names),
+            }
+        record = Window(
+            optimizer=ledger.label,
+            step=ledger.steps,
+            parameter_count=len(ledger.parameters),
+            backwards=ledger.deposits,
+            backwards_anywhere=elsewhere,
+            reused=verdict.reused,
+            empty=verdict.empty,
+            consecutive_empty=ledger.consecutive_empty,
+            trained_before=ledger.trained_before,
+            cleared_deposits=ledger.cleared_deposits,
+            cleared=verdict.cleared,
+            consecutive_cleared=ledger.consecutive_cleared,
+            cleared_finite=verdict.cleared_finite,
+            accumulate=self.accumulate,
+            **window,
+        )
+        if self.deep:
+            self._deep.put(record, ledger, verdict, optimizer, self._deliver)
+        else:
+            self._deliver(record, ledger.number, ledger)
+
+    def _statements(
+        self, verdict: Verdict, backward: Location | None, step: Location | None
+    ) -> tuple[tuple[Statement, ...], bool | None]:
+        if step is None:
+            return (), None
+        if verdict.stale:
+            return tuple(source.missing(backward, step)), None
+        if not verdict.cleared:
+            return (), None
+        found = source.between(backward, step)
+        conditional = [source.is_conditional(item, step) for item in found]
+        note = "the gradients were cleared here"
+        return (
+            tuple(source.statement(step.file, item, note) for item in found),
+            all(conditional) if conditional and None not in conditional else None,
+        )
+
+    def _deliver(self, record: Window, number: int, ledger: Ledger | None = None) -> None:
+        for sink in self._sinks:
+            try:
+                sink(record)
+            except Exception as error:  # a sink is not training; it must not stop it
+                self.engine.crashed("The function given to on_window", error)
+        if ledger is not None and self._is_twin(ledger, record):
+            return
+        for finding in self.engine.put(record, source=number):
+            if ledger is not None:
+                self._reported.setdefault((finding.rule, tuple(ledger.group_ids)), ledger.number)
+            if self.halt_on(finding):
+                place = finding.location
+                where = f" ({place.file}:{place.line})" if place else ""
+                raise HygieneError(f"{finding.rule} {finding.name}: {finding.message}{where} {finding.remedy}")
+
+    def _is_twin(self, ledger: Ledger, record: Window) -> bool:
+        """Whether another optimizer over exactly the same parameters has this finding already: one defect, one finding."""
+        code = "GK101" if record.windows_mixed else "GK102" if record.cleared else "GK103" if record.reused else ""
+        first = self._reported.get((code, tuple(ledger.group_ids)))
+        return first is not None and first != ledger.number
+
+    def _flush(self) -> None:
+        if self.deep:
+            self._deep.flush(self._deliver)
+
+    # --- what could not be seen ---------------------------------------------------------------------------------
+
+    def _skips_capture(self) -> bool:
+        if not hooks.is_capturing():
+            return False
+        if not self._capture_seen:
+            self._capture_seen = True
+            for ledger in self._ledger_list:
+                ledger.forget()
+        return True
+
+    def _note_gaps(self) -> None:
+        if self._capture_seen:
+            self._gap("A CUDA graph was captured: its replays run without any hook", ("GK101", "GK102", "GK103"))
+        if self.backwards_unseen:
+            self._gap(f"{self.backwards_unseen} backward call(s) ran inside or beside another one", ("GK102", "GK103"))
+        for ledger in self._ledger_list:
+            if not ledger.steps and ledger.deposits_total >= 2 and "torch._dynamo" in sys.modules:
+                self._gap(
+                    f"{ledger.label} got gradients of {ledger.deposits_total} backward calls but its steps were not visible,"
+                    " as when the step itself is compiled",
+                    ("GK101", "GK102", "GK103"),
+                    "Compile the model rather than the step, or watch one run without compiling.",
+                )
+
+    def _gap(self, what: str, silenced: Sequence[str], remedy: str = "") -> None:
+        if what not in self._gaps:
+            self._gaps.add(what)
+            self.engine.put(Gap(what=what, silenced=tuple(silenced), remedy=remedy))
+
+
+def watch(*targets: Any, **options: Any) -> Monitor:
+    """A `Monitor` over the named models and optimizers, or over the whole process; see `Monitor` for the options.
+
+    Example:
+        >>> import torch, gradkit
+        >>> model = torch.nn.Linear(2, 1)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> with gradkit.watch(model, optimizer) as monitor:
+        ...     for _ in range(3):
+        ...         optimizer.zero_grad()
+        ...         model(torch.ones(4, 2)).sum().backward()
+        ...         optimizer.step()
+        >>> monitor.findings
+        ()
+    """
+    return Monitor(*targets, **options)
+
+
+def _shares(first: Ledger, second: Ledger) -> bool:
+    if first is second:
+        return False
+    ids = {number for group in first.group_ids for number in group}
+    return any(number in ids for group in second.group_ids for number in group)
+
+
+def _drop(monitor: weakref.ref[Monitor], key: int, ledger: weakref.ref[Ledger]) -> None:
+    alive = monitor()
+    if alive is not None:
+        alive.drop(key, ledger())
+
+
+def _halting(halt_on: str | Sequence[str] | None) -> Callable[[Finding], bool]:
+    if halt_on is None:
+        return lambda finding: False
+    words = (halt_on,) if isinstance(halt_on, str) else tuple(halt_on)
+    severities = {severity.value: severity for severity in Severity}
+    codes = [word for word in words if word not in severities]
+    if codes:
+        try:
+            select_rules(codes)
+        except ConfigError as error:
+            raise ConfigError(f"halt_on takes 'error', 'warning', 'note' or rule codes. {error}") from None
+    least = min((severities[word].rank for word in words if word in severities), default=3)
+    return lambda finding: finding.severity.rank >= least or any(finding.rule.startswith(code) for code in codes)

@@ -1,0 +1,152 @@
+"""Finds the user's own line on the call stack, and says when a framework stands between it and the call."""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType, FrameType
+
+from gradkit.records import Location
+
+_USER, _LIBRARY, _HIDDEN, _DRIVER = range(4)
+
+# Frameworks whose own loop calls backward and step: what lies outside them on the stack is only the line that started
+# the loop. Thin wrappers (Fabric, Accelerate) are called by the user's loop and are simply skipped.
+_DRIVERS = {
+    "lightning.pytorch.loops": "lightning",
+    "lightning.pytorch.trainer": "lightning",
+    "pytorch_lightning.loops": "lightning",
+    "pytorch_lightning.trainer": "lightning",
+    "transformers.trainer": "transformers",
+    "transformers.trainer_seq2seq": "transformers",
+    "ignite.engine": "ignite",
+}
+_THIN = (
+    "lightning",
+    "lightning_fabric",
+    "pytorch_lightning",
+    "accelerate",
+    "transformers",
+    "torch",
+    "torchmetrics",
+    "ignite",
+)
+
+
+def _directory(path: str) -> str:
+    return str(Path(path).resolve()) + "/"
+
+
+_GRADKIT = _directory(str(Path(__file__).parents[1]))
+# `python -m gradkit.train` is a training program that gradkit watches: its loop is the user's code there.
+_GRADKIT_PROGRAMS = tuple(_GRADKIT + name for name in ("train/", "check/"))
+_STDLIB = tuple({_directory(path) for name, path in sysconfig.get_paths().items() if name in ("stdlib", "platstdlib")})
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A place on the stack: code object and instruction, turned into a line only when someone asks.
+
+    Attributes:
+        code: The user's code object, or None when none was found.
+        instruction: Index of the bytecode instruction.
+        framework: Name of the framework whose loop made the call; the site is then the line that started that loop.
+    """
+
+    code: CodeType | None
+    instruction: int
+    framework: str | None = None
+
+    def location(self) -> Location | None:
+        """File, line and function; None when there was no user frame."""
+        if self.code is None:
+            return None
+        return Location(
+            self.code.co_filename, line_of(self.code, self.instruction), function_of(self.code), self.framework
+        )
+
+
+def line_of(code: CodeType, instruction: int) -> int:
+    """The source line of one bytecode instruction of `code`, 1-based."""
+    for start, end, line in code.co_lines():
+        if start <= instruction < end and line is not None:
+            return line
+    return code.co_firstlineno
+
+
+def function_of(code: CodeType) -> str:
+    """The function's name as a reader knows it, qualified where Python keeps that."""
+    return str(getattr(code, "co_qualname", code.co_name))
+
+
+_kinds: dict[str, int] = {}
+
+
+def _kind(filename: str) -> int:
+    """Whether `filename` is the user's, a library's, or never to be shown; cached per file."""
+    known = _kinds.get(filename)
+    if known is None:
+        if len(_kinds) > 10_000:  # generated file names of a long notebook session
+            _kinds.clear()
+        known = _kinds[filename] = _classify(filename)
+    return known
+
+
+def _classify(filename: str) -> int:
+    if filename.startswith(("<frozen", "<eval_with_key", "<torch_package", "<__array_function__", "<attrs generated")):
+        return _HIDDEN
+    if filename.startswith("<"):
+        return _USER  # <stdin>, <string>, <ipython-input-...>: code the user typed
+    path = str(Path(filename).resolve())
+    if path.startswith(_GRADKIT):
+        return _USER if path.startswith(_GRADKIT_PROGRAMS) else _HIDDEN
+    if "/site-packages/" in path or "/dist-packages/" in path:
+        packages = path.replace("/dist-packages/", "/site-packages/").rsplit("/site-packages/", 1)[1]
+        return _HIDDEN if packages.split("/", 1)[0] in _THIN else _LIBRARY
+    if path.startswith(_STDLIB):
+        return _HIDDEN
+    return _HIDDEN if path.startswith(_torch_directory()) else _USER
+
+
+def _torch_directory() -> str:
+    torch = sys.modules.get("torch")
+    return _directory(str(Path(str(torch.__file__)).parent)) if torch is not None else "\0"
+
+
+def _driver(frame: FrameType) -> str | None:
+    module = frame.f_globals.get("__name__", "")
+    if not isinstance(module, str) or not module.startswith(
+        ("lightning.", "pytorch_lightning.", "transformers.", "ignite.")
+    ):
+        return None
+    return next(
+        (name for prefix, name in _DRIVERS.items() if module == prefix or module.startswith(prefix + ".")), None
+    )
+
+
+def find_site(depth: int = 1) -> Site:
+    """The nearest user frame above the caller.
+
+    A user frame met before any framework's loop is the user's own call. One met after it is the line that started the
+    loop; the site then names the framework. User code that lives in site-packages is taken when there is nothing better.
+
+    Args:
+        depth: Frames to skip, as in `sys._getframe`.
+    """
+    frame: FrameType | None = sys._getframe(depth)
+    framework: str | None = None
+    fallback: Site | None = None
+    while frame is not None:
+        code = frame.f_code
+        kind = _kind(code.co_filename)
+        if kind == _USER:
+            return Site(code, frame.f_lasti, framework)
+        if kind == _LIBRARY:
+            if fallback is None:
+                fallback = Site(code, frame.f_lasti, framework)
+        elif framework is None:
+            framework = _driver(frame)
+        frame = frame.f_back
+    return fallback or Site(None, 0, framework)

@@ -1,0 +1,156 @@
+"""Reads the user's source text to name the statements that clear gradients; never runs or imports it."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import linecache
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gradkit.records import Location, Statement
+
+
+@dataclass(frozen=True, slots=True)
+class Clearing:
+    """A statement that clears gradients by its looks: its lines, text and the conditions it stands under."""
+
+    line: int
+    text: str
+    function: str
+    conditions: frozenset[int]
+    """Ids of the branches (lines of their bodies) that enclose it."""
+
+
+@functools.lru_cache(maxsize=256)
+def _tree(file: str, text: str) -> ast.Module | None:
+    try:
+        return ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError):  # a notebook cell with magics, a template, a very deep file
+        return None
+
+
+def _parse(file: str) -> ast.Module | None:
+    lines = linecache.getlines(file)
+    return _tree(file, "".join(lines)) if lines else None
+
+
+def line_text(file: str, line: int) -> str:
+    """One line of a source file without its indentation; empty when the text is not available."""
+    return linecache.getline(file, line).strip()
+
+
+def _is_clearing(node: ast.AST) -> bool:
+    """Whether a statement clears gradients by its looks: zero_grad, `.grad = None`, `.grad.zero_()`, a foreach zero."""
+    if isinstance(node, ast.Assign):
+        return any(isinstance(target, ast.Attribute) and target.attr == "grad" for target in node.targets) and (
+            isinstance(node.value, ast.Constant) or "zeros" in ast.unparse(node.value)
+        )
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        called = ast.unparse(node.value.func)
+        if called.endswith("zero_grad") or called.endswith("_foreach_zero_"):
+            return True
+        return "grad" in called and (
+            called.endswith(".zero_") or called.endswith(".fill_") or called.endswith(".copy_")
+        )
+    return False
+
+
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def _walk(node: ast.AST, function: str, conditions: frozenset[int]) -> Iterator[tuple[ast.stmt, str, frozenset[int]]]:
+    """Statements below `node` with their function and the branches around them."""
+    for name, value in ast.iter_fields(node):
+        if not isinstance(value, list):
+            continue
+        for child in value:
+            if isinstance(child, ast.ExceptHandler):
+                yield from _walk(child, function, conditions | {child.lineno})
+            if not isinstance(child, ast.stmt):
+                continue
+            around = conditions
+            if isinstance(node, ast.If):
+                around = conditions | {node.lineno if name == "body" else -node.lineno}
+            yield child, function, around
+            inner = (
+                f"{function}.{child.name}".lstrip(".") if isinstance(child, (*_FUNCTIONS, ast.ClassDef)) else function
+            )
+            yield from _walk(child, inner, frozenset() if isinstance(child, _FUNCTIONS) else around)
+
+
+def _statements(file: str) -> list[tuple[ast.stmt, str, frozenset[int]]]:
+    tree = _parse(file)
+    return list(_walk(tree, "", frozenset())) if tree is not None else []
+
+
+def _around(file: str, line: int) -> tuple[str, frozenset[int]] | None:
+    """Function and conditions of the innermost statement that holds `line`."""
+    best = None
+    for statement, function, conditions in _statements(file):
+        if statement.lineno <= line <= (statement.end_lineno or statement.lineno):
+            best = (function, conditions)
+    return best
+
+
+def clearings(file: str) -> list[Clearing]:
+    """All statements of a file that look like clearing gradients, in order."""
+    return [
+        Clearing(statement.lineno, ast.unparse(statement).split("\n")[0], function, conditions)
+        for statement, function, conditions in _statements(file)
+        if _is_clearing(statement)
+    ]
+
+
+def between(backward: Location | None, step: Location | None) -> list[Clearing]:
+    """Clearing statements in the same function after the backward's line and before the step's line."""
+    if backward is None or step is None or backward.file != step.file:
+        return []
+    here, there = _around(step.file, step.line), _around(backward.file, backward.line)
+    if here is None or there is None or here[0] != there[0]:
+        return []
+    return [
+        item for item in clearings(step.file) if item.function == here[0] and backward.line <= item.line <= step.line
+    ]
+
+
+def is_conditional(item: Clearing, step: Location) -> bool | None:
+    """Whether a clearing stands under a condition that the step does not share; None when the source is not readable."""
+    around = _around(step.file, step.line)
+    if around is None:
+        return None
+    function, conditions = around
+    return bool(item.conditions - conditions) if item.function == function else bool(item.conditions)
+
+
+def statement(file: str, item: Clearing, note: str) -> Statement:
+    """The record of a clearing statement."""
+    return Statement(Location(file, item.line, item.function or "<module>"), item.text, note)
+
+
+def missing(backward: Location | None, step: Location | None) -> list[Statement]:
+    """Statements that should have cleared stale gradients but did not: of the functions concerned, else of their class."""
+    places = [place for place in (step, backward) if place is not None]
+    found: list[Statement] = []
+    for file in dict.fromkeys(place.file for place in places):
+        functions = {around[0] for place in places if place.file == file and (around := _around(file, place.line))}
+        classes = {function.rpartition(".")[0] for function in functions} - {""}
+        every = clearings(file)
+        near = [item for item in every if item.function in functions]
+        near = near or [item for item in every if item.function.rpartition(".")[0] in classes]
+        note = "this did not clear them: it ran on other gradients, too early, or not in this window"
+        found += [statement(file, item, note) for item in near]
+    return found[:3]
+
+
+def return_line(file: str, first_line: int) -> int | None:
+    """The line of the last `return` with a value in the function that starts at `first_line`."""
+    tree = _parse(file)
+    if tree is None:
+        return None
+    for node in ast.walk(tree):
+        starts = getattr(node, "lineno", -1), *(item.lineno for item in getattr(node, "decorator_list", ()))
+        if isinstance(node, _FUNCTIONS) and first_line in starts:
+            lines = [item.lineno for item in ast.walk(node) if isinstance(item, ast.Return) and item.value is not None]
+            return max(lines, default=None)
+    return None

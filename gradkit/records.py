@@ -1,0 +1,233 @@
+"""What the observer saw, as frozen values of plain numbers and text; imports no torch and nothing of gradkit.
+
+One class per kind of record. A rule names the kind it reads (`Rule[Window]`) and is called only when one arrives, so a
+kind nobody asks for costs nothing. New observers add new kinds here; the engine needs no change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A place in the user's own source."""
+
+    file: str
+    line: int
+    function: str
+    via: str | None = None
+    """The framework that made the call when the line is the nearest user code rather than the call itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A source statement that matters to a finding: where it stands, its text and why it is named."""
+
+    location: Location
+    text: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterInfo:
+    """One parameter as a person would name it."""
+
+    name: str
+    shape: tuple[int, ...]
+    module: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeepValues:
+    """Numbers of one window that need the gradients' data; only in deep mode.
+
+    Attributes:
+        grad_norm_l2: 2-norm of the gradient the step consumed.
+        fresh_norm_l2: 2-norm of the part this window's backward calls added.
+        stale_norm_l2: 2-norm of the part earlier steps had consumed already.
+        cosine: Cosine between the consumed and the fresh gradient; None when either is zero.
+        effective_learning_rate: Learning rate of the first parameter group times (g . f) / (f . f), the projection of the
+            consumed gradient g on the fresh gradient f: what plain gradient descent really used along f.
+        windows_mixed: Largest number of windows any consumed buffer held.
+    """
+
+    grad_norm_l2: float
+    fresh_norm_l2: float
+    stale_norm_l2: float
+    cosine: float | None
+    effective_learning_rate: float | None
+    windows_mixed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """All micro-batches between two steps of one optimizer, written when its step consumes them.
+
+    Written for every step in deep mode or for `on_window`, otherwise only when the step deserves a judgement.
+
+    Attributes:
+        optimizer: Label of the optimizer, such as `SGD` or `Adam#2`.
+        step: Number of this optimizer step, from 0.
+        parameter_count: Number of parameter tensors the optimizer holds.
+        backwards: Backward calls of this window that deposited on them.
+        backwards_anywhere: Backward calls of this window that deposited on anything.
+        windows_mixed: Parameter name to the number of windows its consumed buffer held, where that is above 1. Proven:
+            the data of an already consumed gradient was still there when a backward added to it.
+        reused: The step consumed exactly the buffers its last step had consumed, and they came from a backward.
+        empty: No parameter of the optimizer had a gradient, or all were exactly zero.
+        consecutive_empty: How many steps in a row were empty, this one included.
+        forward_recorded: Whether an autograd graph was seen being recorded in an empty window; None when unknown.
+        trained_before: A backward deposited on this optimizer's parameters in some earlier window.
+        cleared_deposits: Backward calls of this window whose gradients were cleared again before the step.
+        cleared: Every gradient of this window was cleared before the step, which then had none.
+        consecutive_cleared: How many steps in a row were `cleared`, this one included.
+        cleared_finite: The cleared gradients were finite and not zero; None when that was not measured.
+        clearing_is_conditional: The clearing statement stands under a condition of its own; None when it is unknown.
+        accumulate: The declared number of micro-batches per window, if any.
+        step_line: The user's line that stepped.
+        backward_line: The user's line of the last backward that deposited.
+        clearing: Statements that cleared, or should have cleared, the gradients.
+        parameters: The parameters concerned, for findings.
+        deep: Values of deep mode.
+    """
+
+    optimizer: str
+    step: int
+    parameter_count: int = 0
+    backwards: int = 0
+    backwards_anywhere: int = 0
+    windows_mixed: Mapping[str, int] = field(default_factory=dict)
+    reused: bool = False
+    empty: bool = False
+    consecutive_empty: int = 0
+    forward_recorded: bool | None = None
+    trained_before: bool = False
+    cleared_deposits: int = 0
+    cleared: bool = False
+    consecutive_cleared: int = 0
+    cleared_finite: bool | None = None
+    clearing_is_conditional: bool | None = None
+    accumulate: int | None = None
+    step_line: Location | None = None
+    backward_line: Location | None = None
+    clearing: tuple[Statement, ...] = ()
+    parameters: tuple[ParameterInfo, ...] = ()
+    deep: DeepValues | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pass:
+    """One pass over a data loader, written when its iterator is exhausted or the loader is started again.
+
+    Attributes:
+        loader: Label of the loader.
+        index: Number of the pass of this loader, from 0.
+        batches: Batches handed out.
+        exhausted: The iterator ended by itself; False when it was left early.
+        open_backwards: Optimizer label to the backward calls deposited since that optimizer's last step.
+        line: The user's line that asked for the batch, where known.
+    """
+
+    loader: str
+    index: int
+    batches: int
+    exhausted: bool
+    open_backwards: Mapping[str, int] = field(default_factory=dict)
+    line: Location | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossCall:
+    """One distinct structure of a loss that was back-propagated, written the first time it is seen.
+
+    Attributes:
+        root: Name of the loss node, such as `NllLossBackward`.
+        nodes: Names of the nodes below it in breadth-first order, bounded.
+        line: The user's line that built the loss, where known.
+    """
+
+    root: str
+    nodes: tuple[str, ...] = ()
+    line: Location | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphCensus:
+    """How many autograd graphs of earlier steps were alive at one step.
+
+    Attributes:
+        step: Number of backward calls so far.
+        alive: Graphs still alive, by their sentinels.
+        oldest: Age of the oldest in backward calls.
+    """
+
+    step: int
+    alive: int
+    oldest: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Membership:
+    """The parameters of an optimizer against those of the models, written when either changes.
+
+    Attributes:
+        optimizer: Label of the optimizer.
+        step: Number of its step.
+        held: Parameters it holds.
+        entered: Names that came in since the last record.
+        left: Names that went since the last record.
+        outside: Held parameters that belong to no watched model.
+    """
+
+    optimizer: str
+    step: int
+    held: int
+    entered: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    outside: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """Something that could not be observed, and the rules that are silent because of it."""
+
+    what: str
+    silenced: tuple[str, ...]
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crash:
+    """An exception inside gradkit that was contained."""
+
+    where: str
+    error: str
+    traceback: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunInfo:
+    """Totals of one watched run.
+
+    Attributes:
+        steps: Optimizer steps.
+        backwards: Backward calls that accumulate into `.grad`.
+        optimizers: Optimizers that stepped or were named.
+        parameters: Distinct parameter tensors they hold.
+        overhead_seconds: Measured time inside gradkit's reads of gradient data [s].
+        reads: Times gradkit waited for gradient data.
+        seconds: Time from start to stop [s].
+    """
+
+    steps: int = 0
+    backwards: int = 0
+    optimizers: int = 0
+    parameters: int = 0
+    overhead_seconds: float = 0.0
+    reads: int = 0
+    seconds: float = 0.0
+
+
+Record = Window | Pass | LossCall | GraphCensus | Membership | Gap | Crash

@@ -1,0 +1,174 @@
+"""The report a person reads: findings like a good compiler's, and for a quiet run what was watched; never on stdout."""
+
+from __future__ import annotations
+
+import io
+import linecache
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.text import Text
+
+from gradkit.findings import Finding, Severity
+from gradkit.records import Location, RunInfo
+
+_STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow", Severity.NOTE: "bold cyan"}
+_MARGIN = 1
+"""Source lines shown before and after the marked one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Everything one watched run has to say.
+
+    Attributes:
+        findings: Worst first.
+        info: Totals of the run.
+        rules: Code and name of each active rule.
+        dropped: Findings beyond the limit, which are not listed.
+        suppressed: Findings the user asked not to see, for the JSON report.
+    """
+
+    findings: Sequence[Finding]
+    info: RunInfo = field(default_factory=RunInfo)
+    rules: Sequence[tuple[str, str]] = ()
+    dropped: int = 0
+    suppressed: Sequence[Finding] = ()
+
+    def print(self, stream: TextIO | None = None, *, notes: bool = False) -> None:
+        """Write the report to `stream`, standard error when None, in colour where that is wanted.
+
+        Args:
+            stream: Where to write.
+            notes: Show notes in full; otherwise they are counted in the last line.
+        """
+        stream = stream if stream is not None else sys.stderr
+        colour = stream.isatty() and "NO_COLOR" not in os.environ
+        # A fixed width off a terminal: the same run gives the same text whatever the shell's size.
+        width = None if stream.isatty() else 120
+        console = Console(file=stream, width=width, no_color=not colour, highlight=False, soft_wrap=True)
+        for text in self._parts(notes):
+            console.print(text, soft_wrap=True)
+
+    def text(self, *, notes: bool = False) -> str:
+        """The report without colour."""
+        stream = io.StringIO()
+        self.print(stream, notes=notes)
+        return stream.getvalue()
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as data; `gradkit.report.json_report` describes it."""
+        from gradkit.report.json_report import to_json
+
+        return to_json(self)
+
+    def _parts(self, notes: bool) -> list[Text]:
+        shown = [finding for finding in self.findings if notes or finding.severity is not Severity.NOTE]
+        parts = [_finding(finding) for finding in shown]
+        parts.append(self._summary(len(self.findings) - len(shown)))
+        return parts
+
+    def _summary(self, hidden: int) -> Text:
+        counts = {severity: sum(f.severity is severity for f in self.findings) for severity in Severity}
+        said = [
+            f"{counts[s]} {s.value}{'s' * (counts[s] != 1)}" for s in (Severity.ERROR, Severity.WARNING) if counts[s]
+        ]
+        text = Text("gradkit: ", style="bold")
+        verdict = ", ".join(said) if said else "no findings"
+        text.append(verdict, style="bold red" if counts[Severity.ERROR] else "bold yellow" if said else "bold green")
+        text.append(
+            f". {_many(self.info.steps, 'optimizer step')} and {_many(self.info.backwards, 'backward call')} watched,"
+            f" {_many(self.info.optimizers, 'optimizer')}, {_many(self.info.parameters, 'parameter tensor')},"
+            f" {_many(len(self.rules), 'rule')} active.",
+            style="",
+        )
+        if hidden:
+            text.append(f" {_many(hidden, 'note')} not shown.", style="dim")
+        if self.dropped:
+            text.append(f" {self.dropped} further findings were beyond the limit and are not listed.")
+        for finding in self.findings:
+            if finding.rule == "GK901":
+                text.append(f"\n  not seen: {finding.message}", style="dim")
+        return text
+
+
+def _many(number: int, word: str) -> str:
+    return f"{number:,} {word}{'s' * (number != 1)}"
+
+
+def _finding(finding: Finding) -> Text:
+    text = Text()
+    style = _STYLES[finding.severity]
+    text.append(f"{finding.severity.value}[{finding.rule}]", style=style)
+    text.append(f" {finding.name}: {finding.message}\n", style="bold")
+    if finding.location is not None:
+        _excerpt(text, finding.location, style)
+    for place, note in finding.labels:
+        same_file = finding.location is not None and place.file == finding.location.file
+        where = f"line {place.line}" if same_file else f"{_short(place.file)}:{place.line}"
+        code = linecache.getline(place.file, place.line).strip()
+        text.append(f"  {where}: ", style="dim")
+        text.append(f"{code}  " if code else "")
+        text.append(f"({note})\n", style="dim")
+    for word, value in _facts(finding):
+        text.append(f"  {word + ':':<12}", style="cyan")
+        text.append(f"{value}\n")
+    return text
+
+
+def _excerpt(text: Text, place: Location, style: str) -> None:
+    text.append("  --> ", style="blue")
+    called = f", called by {place.via}" if place.via else ""
+    text.append(f"{_short(place.file)}:{place.line} in {place.function}{called}\n")
+    lines = linecache.getlines(place.file)
+    if not 0 < place.line <= len(lines):
+        return
+    first, last = max(1, place.line - _MARGIN), min(len(lines), place.line + _MARGIN)
+    digits = len(str(last))
+    for number in range(first, last + 1):
+        marked = number == place.line
+        text.append(f"  {'>' if marked else ' '} {number:>{digits}} | ", style="blue")
+        text.append(lines[number - 1].rstrip("\n\r") + "\n", style=style if marked else "")
+
+
+def _facts(finding: Finding) -> list[tuple[str, str]]:
+    facts: list[tuple[str, str]] = []
+    if finding.count > 1:
+        facts.append(("seen", f"{finding.count:,} times, steps {finding.first_step} to {finding.last_step}"))
+    if finding.parameters:
+        shown = ", ".join(finding.parameters[:4])
+        more = len(finding.parameters) - 4
+        facts.append(("parameters", f"{shown} and {more} more" if more > 0 else shown))
+    evidence = {
+        key: value
+        for key, value in finding.evidence.items()
+        if key not in ("clearing", "traceback", "where", "error") and value is not None
+    }
+    if evidence:
+        facts.append(
+            ("evidence", ", ".join(f"{key.replace('_', ' ')} {_number(value)}" for key, value in evidence.items()))
+        )
+    if "traceback" in finding.evidence:
+        facts.append(("traceback", "\n" + str(finding.evidence["traceback"]).rstrip()))
+    if finding.cost:
+        facts.append(("cost", finding.cost))
+    if finding.remedy:
+        facts.append(("remedy", finding.remedy))
+    return facts
+
+
+def _number(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _short(path: str) -> str:
+    """A path relative to the working folder when it lies below it."""
+    try:
+        relative = os.path.relpath(path)
+    except ValueError:  # another drive on Windows
+        return path
+    return path if relative.startswith("..") or path.startswith("<") else relative

@@ -21,6 +21,7 @@
 # %%
 import io
 import itertools
+import linecache
 import math
 import sys
 import warnings
@@ -29,6 +30,7 @@ import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_logits
 
+import gradkit
 from gradkit.rules import all_rules
 
 IN_NOTEBOOK = "ipykernel" in sys.modules
@@ -347,6 +349,13 @@ assert [row[2:] for row in (frozen, detached, blocked)] == [
 ]
 
 # %% [markdown]
+# The first way is for the tensors you made. A result cannot be untracked afterwards; `detach()` gives a view that is.
+
+# %%
+caught(lambda: (x**2).requires_grad_(False), says="you can only change requires_grad flags of leaf variables")
+assert not (x**2).detach().requires_grad
+
+# %% [markdown]
 # What the notes cost can be counted: PyTorch hands every tensor it keeps for the way back to a hook.
 
 
@@ -590,70 +599,150 @@ assert math.isclose(y.grad.item(), math.cos(9.0), rel_tol=1e-6)
 # %% [markdown]
 # ### 8.2 Passed over in silence
 #
-# The next mistakes raise nothing. The loop runs, a loss is printed, and what is computed is not what the code says.
-#
+# The next mistakes raise nothing. The loop runs, a loss is printed, and what is computed is not what the code says. The
+# first three run under `gradkit.watch`, which observes the loop and changes none of its numbers. Left alone it prints a
+# full report at the end of the block; here `report="never"` keeps it quiet and the findings are printed in short.
+
+
+# %%
+def line_at(place):
+    """The source line at a place that a finding names."""
+    return linecache.getline(place.file, place.line).strip()
+
+
+def told_by(monitor, *expected):
+    """Print what was found, with the line of this file it is about, and insist that it is what was expected."""
+    for finding in monitor.findings:
+        print(f"{finding.severity.value}[{finding.rule}] {finding.name}: {finding.message}")
+        print(f"  at:     {line_at(finding.location)}")
+        for place, note in finding.labels:
+            print(f"  see:    {line_at(place)}  ({note})")
+        print(f"  steps:  {finding.count}, parameters {', '.join(sorted(finding.parameters))}")
+        print(f"  remedy: {finding.remedy}")
+    if not monitor.findings:
+        print(f"no findings in {monitor.info.steps} steps")
+    assert [finding.rule for finding in monitor.findings] == list(expected)
+    assert all(line_at(finding.location) == "optimizer.step()" for finding in monitor.findings)
+
+
+# %% [markdown]
 # **Gradients never zeroed.** Part 7 showed where that leads. Cure: `optimizer.zero_grad()` once per step, before the
 # first backward that counts for it. The rule is GK101, stale-gradients.
 
+
 # %%
-model, optimizer = start()
-before = []
-for _ in range(3):
-    loss_of(model).backward()
-    before.append(model.w.grad.item())
-    optimizer.step()
+def never_zeroed(model, optimizer):
+    consumed = []
+    for _ in range(3):
+        loss_of(model).backward()
+        consumed.append(model.w.grad.item())
+        optimizer.step()
+    return consumed
+
+
+def zeroed_first(model, optimizer):
+    consumed = []
+    for _ in range(3):
+        optimizer.zero_grad()
+        loss_of(model).backward()
+        consumed.append(model.w.grad.item())
+        optimizer.step()
+    return consumed
+
 
 model, optimizer = start()
-fresh = []
-for _ in range(3):
-    optimizer.zero_grad()
-    loss_of(model).backward()
-    fresh.append(model.w.grad.item())
-    optimizer.step()
+with gradkit.watch(model, optimizer, report="never") as monitor:
+    stale = never_zeroed(model, optimizer)
+told_by(monitor, "GK101")
+
+model, optimizer = start()
+with gradkit.watch(model, optimizer, report="never") as monitor:
+    fresh = zeroed_first(model, optimizer)
+told_by(monitor)
+
 print("w.grad that the optimizer consumes")
-table(["step", "never zeroed", "zeroed"], [[i, *pair] for i, pair in enumerate(zip(before, fresh, strict=True))])
-assert before[0] == fresh[0] and before[1] > fresh[1] and before[2] > fresh[2]
+table(["step", "never zeroed", "zeroed"], [[i, *pair] for i, pair in enumerate(zip(stale, fresh, strict=True))])
+assert stale[0] == fresh[0] and stale[1] > fresh[1] and stale[2] > fresh[2]
 
 # %% [markdown]
 # **Gradients zeroed between backward and step.** The optimizer finds nothing and changes nothing. Cure: clear before
 # the backward or after the step. The rule is GK102, gradients-cleared-before-step.
 
+
 # %%
+def zeroed_too_early(model, optimizer):
+    losses = []
+    for _ in range(3):
+        loss = loss_of(model)
+        loss.backward()
+        optimizer.zero_grad()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def zeroed_last(model, optimizer):
+    losses = []
+    for _ in range(3):
+        loss = loss_of(model)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    return losses
+
+
 model, optimizer = start()
-stuck = []
-for _ in range(3):
-    loss = loss_of(model)
-    loss.backward()
-    optimizer.zero_grad()
-    optimizer.step()
-    stuck.append(loss.item())
-print(
-    "loss, cleared too early:",
-    [round(value, 4) for value in stuck],
-    "with zero_grad first:",
-    [round(value, 4) for value in zeroed[:3]],
-)
-assert stuck == [zeroed[0]] * 3 and model.w.item() == 1.0
-assert zeroed[2] < zeroed[1] < zeroed[0]
+with gradkit.watch(model, optimizer, report="never") as monitor:
+    stuck = zeroed_too_early(model, optimizer)
+told_by(monitor, "GK102")
+assert model.w.item() == 1.0
+
+model, optimizer = start()
+with gradkit.watch(model, optimizer, report="never") as monitor:
+    falling = zeroed_last(model, optimizer)
+told_by(monitor)
+
+table(["step", "loss, zeroed too early", "loss, zeroed last"], [[i, stuck[i], falling[i]] for i in range(3)])
+assert stuck == [stuck[0]] * 3
+assert falling == zeroed[:3] and falling[2] < falling[1] < falling[0]
 
 # %% [markdown]
 # **Stepped twice on one gradient**, as when a helper steps and its caller does too. With plain gradient descent it is a
 # doubled learning rate that no configuration shows. Cure: one step per backward. The rule is GK103,
 # step-without-new-gradients.
 
+
 # %%
+def stepped_twice(model, optimizer):
+    optimizer.zero_grad()
+    loss_of(model).backward()
+    optimizer.step()
+    optimizer.step()
+
+
+def stepped_once(model, optimizer):
+    optimizer.zero_grad()
+    loss_of(model).backward()
+    optimizer.step()
+
+
 model, optimizer = start()
-loss_of(model).backward()
-gradient = model.w.grad.item()
-optimizer.step()
-once = model.w.item()
-optimizer.step()
-twice = model.w.item()
-print(
-    f"lr 1.0, gradient {gradient:.4f}: w moved by {1.0 - once:.4f} in one step, by {1.0 - twice:.4f} after the second"
-)
-assert math.isclose(1.0 - once, gradient, rel_tol=1e-6)
-assert math.isclose(1.0 - twice, 2 * gradient, rel_tol=1e-6)
+with gradkit.watch(model, optimizer, report="never") as monitor:
+    stepped_twice(model, optimizer)
+told_by(monitor, "GK103")
+moved_twice = 1.0 - model.w.item()
+
+model, optimizer = start()
+with gradkit.watch(model, optimizer, report="never") as monitor:
+    stepped_once(model, optimizer)
+    moved_once, gradient = 1.0 - model.w.item(), model.w.grad.item()
+    stepped_once(model, optimizer)
+told_by(monitor)
+
+print(f"lr 1.0, gradient {gradient:.4f}: w moved by {moved_once:.4f} in one step, by {moved_twice:.4f} in two on it")
+assert math.isclose(moved_once, gradient, rel_tol=1e-6)
+assert math.isclose(moved_twice, 2 * gradient, rel_tol=1e-6)
 
 # %% [markdown]
 # **A severed path.** Two neurons in a row; between them the value is taken out with `.item()` or cut with `detach()`.

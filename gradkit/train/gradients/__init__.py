@@ -28,6 +28,8 @@ def build_gradient(
     loss_config: LossConfig,
     loss: LossFunction,
     backward: Callable[[Tensor], None],
+    *,
+    steers_by_loss: bool = False,
 ) -> GradientMethod:
     """Who works out the gradient.
 
@@ -38,6 +40,8 @@ def build_gradient(
         loss_config: The `loss` group.
         loss: The loss built from it.
         backward: Runs autograd's backward from a 0-dim tensor, such as `Fabric.backward`.
+        steers_by_loss: Whether the optimizer uses the loss's value, as LBFGS's line search does. It turns a last-bit
+            difference into another step length, so the value is then computed exactly as autograd's is.
 
     Raises:
         ConfigError: The name is unknown, or model or loss have no hand-derived gradient.
@@ -48,7 +52,7 @@ def build_gradient(
     automatic = AutogradGradient(model, loss, penalty, backward)
     if config.name == "autograd":
         return automatic
-    if config.name == "manual" and _fusible(raw_model, loss_config, penalty):
+    if config.name == "manual" and not steers_by_loss and _fusible(raw_model, loss_config, penalty):
         assert isinstance(raw_model, Logistic)
         return FusedLogistic(raw_model)
     manual = ManualGradient(raw_model, loss_config, loss, penalty)

@@ -6,22 +6,24 @@ Throughout, z is the logit of one sample, p = sigmoid(z), y its target after smo
     l = -(c y log p + (1 - y) log(1 - p)),
 
 and dp/dz = p (1 - p). The operations are ordered as in ATen's own backward formulas, so that the result equals
-autograd's bit for bit wherever both run the same kernels; the textbook form is the exception, see there.
+autograd's bit for bit wherever both run the same kernels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from gradkit.errors import ConfigError
 from gradkit.train.losses import smooth
 from gradkit.train.schema import LossConfig
 
-_SMALLEST_SLOPE = 1e-12
-"""Floor of p (1 - p). Source: EPSILON in ATen's binary_cross_entropy backward (aten/src/ATen/native/Loss.cpp)."""
+_SMALLEST_SLOPE = 9.999999960041972e-13
+"""Floor of p (1 - p): 1e-12 rounded to float32, which is what ATen uses in float64 as well.
+
+Source: EPSILON, a float, in aten/src/ATen/native/Loss.cpp. Written as 1e-12 the gradients of saturated samples differ
+from autograd's in the ninth digit, and LBFGS ends somewhere else altogether."""
 
 LogitDerivative = Callable[[Tensor, Tensor, float], Tensor]
 """Logits (n,), targets (n,) and share to share * d(mean loss)/dz, (n,), a new tensor."""
@@ -83,21 +85,21 @@ def _on_probabilities(z: Tensor, y: Tensor, c: float | None, share: float) -> Te
 
 
 def _textbook(z: Tensor, y: Tensor, c: float | None, share: float) -> Tensor:
-    """The notebook's chain rule, unclamped: dL/dp = (p - y) / (p (1 - p)), times dp/dz = p (1 - p).
+    """The notebook's chain rule, unclamped: dL/dp * dp/dz, two of its three factors; the third, dz/dw, is the model's.
 
-    At saturation p (1 - p) is 0 and the product is 0/0 * 0 = NaN for a right prediction and 1/0 * 0 = NaN for a wrong
-    one; autograd's own path through log(0) ends at NaN for the same samples. With c the numerator is
-    p (1 - y) - c y (1 - p). Autograd adds -c y / p and (1 - y) / (1 - p) instead of dividing once, so the two agree to
-    a few units of rounding, not bit for bit.
+    Each term of l has its own fraction, dl/dp = -c y / p + (1 - y) / (1 - p); with c = 1 and brought to one denominator
+    it is the notebook's (p - y) / (p (1 - p)). Kept apart, as autograd keeps them. dp/dz = p (1 - p).
 
-    Source: the notebook's "Aam Zindagi" cell, `d_loss_dy_pred * dy_pred_d_z * dz_d_w`; the last factor is the
-    model's (`gradkit.train.gradients.notebook` and its neighbours).
+    At saturation dp/dz is 0, and one of the fractions is 0/0 for a right prediction and 1/0 for a wrong one: either way
+    the product is NaN, as autograd's is.
+
+    Source: the notebook's "Aam Zindagi" cell, `d_loss_dy_pred * dy_pred_d_z * dz_d_w`.
     """
     p = z.sigmoid()
-    dp_dz = p * (1 - p)
-    numerator = p - y if c is None else p * (1 - y) - c * y * (1 - p)
-    dl_dp = numerator / dp_dz
-    return _mean(dl_dp * dp_dz, share)
+    each = z.new_full((), share) / z.numel()  # what the mean passes back to every sample
+    positive = each if c is None else each * c
+    dl_dp = (-positive * y).div_(p).add_((each * (1 - y)).div_(1 - p))
+    return dl_dp.mul_(1 - p).mul_(p)
 
 
 def _mean(derivatives: Tensor, share: float) -> Tensor:
@@ -112,12 +114,3 @@ _FORMS: dict[str, Callable[[Tensor, Tensor, float | None, float], Tensor]] = {
     "bce_on_probabilities": _on_probabilities,
     "textbook": _textbook,
 }
-
-
-def softplus_threshold(dtype: torch.dtype) -> float:
-    """Logit from which log(1 + exp(z)) equals z in this dtype; torch's default of 20 is too low for float64.
-
-    The term left out is exp(-z): exp(-20) = 2e-9 is below half a unit of rounding of 20 in float32 (1e-6) but not in
-    float64 (2e-15); exp(-40) = 4e-18 is.
-    """
-    return 40.0 if dtype == torch.float64 else 20.0

@@ -14,7 +14,7 @@ from gradkit.train.models.mlp import ACTIVATIONS, HiddenLayer, Mlp, refuse_one_s
 
 ACTIVATION_DERIVATIVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "relu": lambda upstream, a: torch.where(a > 0, upstream, 0),
-    "tanh": lambda upstream, a: upstream * (1 - a * a),
+    "tanh": lambda upstream, a: upstream * torch.addcmul(torch.ones_like(a), a, a, value=-1),
     "sigmoid": lambda upstream, a: upstream * (1 - a) * a,
 }
 """dL/dh from dL/da and a = f(h): 1 where a > 0 else 0; 1 - a^2; a (1 - a). ReLU takes 0 at its kink, as torch does."""

@@ -72,7 +72,8 @@ class _Scheduled(Schedule):
         return {name: state[name] for name in self._saved if name in state}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._scheduler.load_state_dict(dict(state))
+        # The settings are the configuration's; only where it stands is restored.
+        self._scheduler.load_state_dict({**self._scheduler.state_dict(), **state})
 
     _saved: tuple[str, ...] = ("last_epoch", "_step_count", "_last_lr")
 

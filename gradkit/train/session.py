@@ -81,7 +81,13 @@ class Session:
         self.model: nn.Module = module if direct else wrapped
         self.loss = build_loss(config.loss, trust=context.trust)
         self.gradient = build_gradient(
-            config.gradient, self.model, self.raw_model, config.loss, self.loss, self._backward
+            config.gradient,
+            self.model,
+            self.raw_model,
+            config.loss,
+            self.loss,
+            self._backward,
+            steers_by_loss=config.optimizer.name == "lbfgs",
         )
         raw_optimizer = build_optimizer(config.optimizer, self.raw_model)
         self.optimizer: Any = fabric.setup_optimizers(raw_optimizer)

@@ -44,7 +44,7 @@ class LogisticDerivation:
 
 
 class FusedLogistic:
-    """Logistic regression under the loss with logits: loss and gradient in nine small operations.
+    """Logistic regression under the loss with logits: loss and gradient in eight small operations.
 
     For each sample, with p = sigmoid(z),
 

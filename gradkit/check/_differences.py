@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -18,8 +19,12 @@ STARTS = (2.0**-4, 2.0**-9, 2.0**-14, 2.0**-19, 2.0**-24)
 AMPLIFICATION = 2.0
 """How much extrapolation can enlarge rounding: (5/3) (17/15) (65/63) = 1.95 for the three columns."""
 
-KINK_RATIO = 0.75
-"""Halving the step halves the jump of the slopes of a smooth function and keeps that of a kink; the middle."""
+KINK_SHARE = 0.5
+"""From this share of the bend on the constant part is called a corner; below, it only widens the error."""
+
+CONFIRMATION = 27 / 128
+"""One more step, no power of two of the others: a function that oscillates in time with the steps looks smooth to
+them. Few bits, so that adding it to the point stays exact."""
 
 
 @dataclass(frozen=True)
@@ -77,17 +82,30 @@ def derivative(
     Source: Ridders, "Accurate computation of F'(x) and F'(x) F''(x)", Advances in Engineering Software 4 (1982), for
         the error estimate from neighbours in Romberg's table.
     """
+
+    def probe(step: float) -> _Pair:
+        above, below = evaluate(point + step * direction), evaluate(point - step * direction)
+        moved = (above != below) | (above != at_point)
+        central, left, right, rounding = torch.stack(
+            [
+                torch.where(moved, weights * (above - below), 0.0).sum() / (2 * step),
+                torch.where(moved, weights * (at_point - below), 0.0).sum() / step,
+                torch.where(moved, weights * (above - at_point), 0.0).sum() / step,
+                (weights.abs() * torch.where(moved, noise, quantum)).sum() / step,
+            ]
+        ).tolist()
+        return _Pair(step, central, left, right, rounding)
+
     tables: list[tuple[float, Difference]] = []
     for start in starts:
         if any(found.kink and earlier < start for earlier, found in tables):
             continue  # the corner is inside this step too
         # A power of two keeps `point + step` exact wherever the format allows it.
-        step = 2.0 ** round(math.log2(start * size))
-        found = _table(evaluate, point, at_point, direction, weights, noise, quantum, step, levels)
+        found = _table(probe, 2.0 ** round(math.log2(start * size)), levels)
         tables.append((start, found))
         if found.error <= goal and not found.kink:
             break
-    return replace(_agreed(tables), evaluations=2 * levels * len(tables))
+    return replace(_agreed(tables), evaluations=2 * (levels + 1) * len(tables))
 
 
 def _agreed(tables: Sequence[tuple[float, Difference]]) -> Difference:
@@ -113,57 +131,67 @@ def _agreed(tables: Sequence[tuple[float, Difference]]) -> Difference:
     return replace(best, error=best.error + max(apart, default=0.0))
 
 
-def _table(
-    evaluate: Callable[[Tensor], Tensor],
-    point: Tensor,
-    at_point: Tensor,
-    direction: Tensor,
-    weights: Tensor,
-    noise: Tensor,
-    quantum: Tensor,
-    step: float,
-    levels: int,
-) -> Difference:
+@dataclass(frozen=True)
+class _Pair:
+    """What the two points `step` away on either side give.
+
+    Attributes:
+        step: The step.
+        central: Slope between them.
+        left: Slope from the lower one to the point.
+        right: Slope from the point to the upper one.
+        rounding: Bound of the rounding error of `central`.
+    """
+
+    step: float
+    central: float
+    left: float
+    right: float
+    rounding: float
+
+    @property
+    def bend(self) -> float:
+        """Difference of the two slopes: proportional to the step for a smooth function, constant at a corner."""
+        return self.right - self.left
+
+
+def _table(probe: Callable[[float], _Pair], step: float, levels: int) -> Difference:
     """Romberg's table for the steps `step / 2**j`; the entry with the smallest bound of its error."""
+    pairs = [probe(step / 2**level) for level in range(levels)]
     rows: list[list[float]] = []
-    jumps: list[float] = []
-    roundings: list[float] = []
-    value, error, left, right = math.nan, math.inf, math.nan, math.nan
-    for level in range(levels):
-        h = step / 2**level
-        above, below = evaluate(point + h * direction), evaluate(point - h * direction)
-        change = above - below
-        moved = (change != 0) | (above != at_point)
-        right, left, central, rounding, jump = _stacked(
-            torch.where(moved, weights * (above - at_point), 0.0).sum() / h,
-            torch.where(moved, weights * (at_point - below), 0.0).sum() / h,
-            torch.where(moved, weights * change, 0.0).sum() / (2 * h),
-            (weights.abs() * torch.where(moved, noise, quantum)).sum() / h,
-            torch.where(moved, weights * (above - 2 * at_point + below), 0.0).abs().sum() / h,
-        )
-        row = [central]
+    value, error = math.nan, math.inf
+    for level, pair in enumerate(pairs):
+        row = [pair.central]
         for column in range(1, level + 1):
-            factor = 4.0**column
-            row.append((factor * row[column - 1] - rows[level - 1][column - 1]) / (factor - 1))
-            if not all(math.isfinite(each) for each in (row[column], rows[level - 1][column - 1])):
+            factor, above = 4.0**column, rows[level - 1][column - 1]
+            row.append((factor * row[column - 1] - above) / (factor - 1))
+            if not (math.isfinite(row[column]) and math.isfinite(above)):
                 continue
-            spread = max(abs(row[column] - row[column - 1]), abs(row[column] - rows[level - 1][column - 1]))
-            bound = spread + AMPLIFICATION * rounding
+            spread = max(abs(row[column] - row[column - 1]), abs(row[column] - above))
+            bound = spread + AMPLIFICATION * pair.rounding
             if bound < error:
                 value, error = row[column], bound
         rows.append(row)
-        jumps.append(jump)
-        roundings.append(rounding)
-    return Difference(value, error, left, right, _is_kink(jumps, roundings), 0)
+    last = pairs[-1]
+    if not math.isfinite(error):
+        return Difference(value, error, last.left, last.right, False, 0)
+    corner = _corner(pairs)
+    error += abs(corner) / 2
+    check = probe(last.step * CONFIRMATION)
+    # The central slope at a smaller step errs by no more than at the last one, or the table has been fooled.
+    allowed = error + check.rounding + abs(value - last.central)
+    kink = abs(corner) > KINK_SHARE * abs(last.bend) and abs(corner) > 16 * last.rounding
+    if not kink and not abs(check.central - value) <= allowed:
+        error = math.inf
+    return Difference(value, error, check.left, check.right, kink, 0)
 
 
-def _is_kink(jumps: list[float], roundings: list[float]) -> bool:
-    if len(jumps) < 2 or not math.isfinite(jumps[-1] + jumps[-2]):
-        return False
-    last, before = jumps[-1], jumps[-2]
-    return last > KINK_RATIO * before and last > 16 * roundings[-1]
+def _corner(pairs: Sequence[_Pair]) -> float:
+    """How far apart the two slopes stay when the step goes to zero: half of it is the error of a central slope.
 
-
-def _stacked(*values: Tensor) -> list[float]:
-    """The scalars as Python floats, with one wait for the device."""
-    return [float(each) for each in torch.stack(values).tolist()]
+    The bend of a smooth function is `a h + b h**3 + ...`; extrapolating it to h = 0 leaves only a corner nearer than
+    the smallest step, which every central slope of the table averages over alike.
+    """
+    first = [2 * fine.bend - coarse.bend for coarse, fine in pairwise(pairs)]
+    second = [(8 * fine - coarse) / 7 for coarse, fine in pairwise(first)]
+    return (second or first)[-1]

@@ -107,7 +107,7 @@ def judge(
         ("formula", wrong_formula & ~between),
         ("rounding", beyond & ~between),
         ("undefined", ~usable),
-        ("kink", between & (wrong_formula | beyond)),
+        ("kink", between),
         ("lucky", finite & ~measured.rounding.isfinite()),
         ("blunt", (bound > scale) & (scale > 0.0)),
     ]

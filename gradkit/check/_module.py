@@ -32,8 +32,8 @@ MISS_PROBABILITY = 1e-6
 MARGIN = 10.0
 """Errors of this many bounds, measured along a direction of unit spread, are those the miss probability speaks of."""
 
-LEVELS = 3
-"""Three steps per table, six evaluations per direction."""
+LEVELS = 2
+"""Two steps per table and one to confirm, six evaluations per direction."""
 
 STARTS = (2.0**-12, 2.0**-7, 2.0**-17, 2.0**-22)
 """First steps relative to the parameters: small ones first, because a step of all parameters at once crosses corners

@@ -110,8 +110,8 @@ def round_randomly(values: Tensor, bits: int, fmt: Format, generator: torch.Gene
     # The magnitude sits in the low 63 bits; carrying into the exponent is the right result at a power of two.
     step = ((pattern & low) != 0).long() * up * (low + 1)
     rounded = ((pattern & ~low) + step).view(torch.float64)
-    if fmt.dtype is torch.float16:
-        # The only format whose subnormal numbers are large enough to be met by ordinary gradients.
+    if fmt.dtype is not torch.float64:
+        # Below the smallest normal number the spacing no longer shrinks; in float16 ordinary gradients lie there.
         scaled = values / fmt.smallest_step
         below = scaled.floor()
         coarse = (below + ((below != scaled) & (up == 1)).double()) * fmt.smallest_step

@@ -40,6 +40,11 @@ EXACT = frozenset({
 })
 # fmt: on
 
+# Among those, the ones that write a number of their own into a tensor, which the coarser format has to round.
+FACTORIES = frozenset(
+    {"fill", "full", "full_like", "lift_fresh", "linspace", "logspace", "masked_fill", "scalar_tensor"}
+)
+
 # Added up pairwise or in cascades, so the error grows with the logarithm of the length instead of its root.
 # Source: Higham, "Accuracy and Stability of Numerical Algorithms", 2nd edition, section 4.2.
 CASCADED = ("sum", "mean", "nansum", "nanmean")
@@ -57,7 +62,7 @@ class RandomRounding(TorchDispatchMode):
     `docs/check/error-bounds.md`.
 
     Args:
-        bits: Significand bits of the format to imitate; float64 itself is imitated with 40 bits and the result scaled.
+        bits: Significand bits of the format to imitate; float64 itself is imitated with fewer and scaled.
         fmt: Exponent range of that format.
         generator: Draws the roundings; the generators of the computation are not touched.
     """
@@ -81,7 +86,9 @@ class RandomRounding(TorchDispatchMode):
             amplitude = self._amplitude(base) * _growth(base, length)
             args, kwargs = tree_map_only(Tensor, lambda each: self._disturb(each, amplitude), (args, kwargs))
         out = func(*args, **kwargs)
-        computes = base not in EXACT and any(_floating(each) for each in tree_leaves((args, kwargs)))
+        if base in EXACT and base not in FACTORIES:
+            return out
+        computes = base not in FACTORIES and any(_floating(each) for each in tree_leaves((args, kwargs)))
         relative = self._amplitude(base) * _growth(base, length) / math.sqrt(3) if disturbed and length > 1 else 0.0
         return tree_map_only(Tensor, lambda each: self._round(each, relative, computes, mutates), out)
 

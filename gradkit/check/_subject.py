@@ -81,6 +81,8 @@ class Subject:
         cotangent: Any = None,
         seed: int = 0,
     ) -> None:
+        if device is not None and torch.device(device).type == "cuda" and not torch.cuda.is_available():
+            raise CheckInputError(f"device={str(device)!r}: torch sees no CUDA device here.")
         self.fn = fn
         self.notes: list[str] = []
         paths, self._spec = tree_flatten_with_path(inputs)

@@ -19,6 +19,10 @@ STARTS = (2.0**-4, 2.0**-9, 2.0**-14, 2.0**-19, 2.0**-24)
 AMPLIFICATION = 2.0
 """How much extrapolation can enlarge rounding: (5/3) (17/15) (65/63) = 1.95 for the three columns."""
 
+SELECTION = 4.0
+"""Neighbours in the table estimate the error of one entry; the entry taken is the one that looks best of all, so its
+estimate is likely a low one. One more halving of the step in a second-order column would make up for as much."""
+
 KINK_SHARE = 0.5
 """From this share of the bend on the constant part is called a corner; below, it only widens the error."""
 
@@ -168,7 +172,7 @@ def _table(probe: Callable[[float], _Pair], step: float, levels: int) -> Differe
             if not (math.isfinite(row[column]) and math.isfinite(above)):
                 continue
             spread = max(abs(row[column] - row[column - 1]), abs(row[column] - above))
-            bound = spread + AMPLIFICATION * pair.rounding
+            bound = SELECTION * spread + AMPLIFICATION * pair.rounding
             if bound < error:
                 value, error = row[column], bound
         rows.append(row)

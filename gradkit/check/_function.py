@@ -9,15 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gradkit.check._backward import Graph, same
 from gradkit.check._bounds import FALSE_ALARM, REPLAYS
-from gradkit.check._engine import build, by_reverse, quiet
+from gradkit.check._engine import build, by_reverse
 from gradkit.check._errors import CheckInputError, MethodError
 from gradkit.check._gradients import gradients
 from gradkit.check._precision import short_name
 from gradkit.check._random import random_state_kept
 from gradkit.check._result import CheckResult, Line
 from gradkit.check._result import finding as a_finding
-from gradkit.check._subject import Subject, first_line
+from gradkit.check._subject import Subject
 from gradkit.findings import Finding
 
 
@@ -98,42 +99,13 @@ def function(
     return CheckResult(title, lines, findings, notes, settings, ("elements", "max_abs", "max_ulp", "index", "bound"))
 
 
-class _Graph:
-    """One forward of the subject, for several backward passes."""
-
-    def __init__(self, subject: Subject, only: int | None = None) -> None:
-        self.subject = subject
-        leaves = subject.leaves(None)
-        self.wanted = [leaves[slot.position] for slot in subject.slots]
-        tracked = self.wanted if only is None else [self.wanted[only]]
-        for leaf in tracked:
-            leaf.requires_grad_()
-        with subject.frozen_randomness(), quiet(), torch.enable_grad():
-            self.outputs = subject.selected(subject.apply(subject.fn, leaves))
-        self.tracked = tracked
-
-    def backward(self, cotangents: list[Tensor | None]) -> Tensor:
-        """The gradient by what is tracked as one flat float64 vector."""
-        pairs = [(o, c) for o, c in zip(self.outputs, cotangents, strict=True) if c is not None and o.requires_grad]
-        if not pairs:
-            return torch.cat([torch.zeros(leaf.numel(), dtype=torch.float64) for leaf in self.tracked])
-        try:
-            found = torch.autograd.grad(
-                [o for o, _ in pairs], self.tracked, [c for _, c in pairs], retain_graph=True, allow_unused=True
-            )
-        except (RuntimeError, TypeError, ValueError, AttributeError, NotImplementedError) as error:
-            raise MethodError(f"the backward pass raised {type(error).__name__}: {first_line(error)}") from error
-        flat = [torch.zeros_like(leaf) if g is None else g for g, leaf in zip(found, self.tracked, strict=True)]
-        return torch.cat([each.detach().double().reshape(-1).cpu() for each in flat])
-
-
 def _promises(subject: Subject, seed: int, replays: int, false_alarm: float) -> Iterator[Line]:
     engine = build(subject, None, seed=seed, replays=replays, false_alarm=false_alarm)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             bound = engine.measure(by_reverse, subject.size).rounding.cpu()
-            graph = _Graph(subject)
+            graph = Graph(subject)
             whole: list[Tensor | None] = list(subject.cotangents)
             first = graph.backward(whole)
         except MethodError:
@@ -141,7 +113,7 @@ def _promises(subject: Subject, seed: int, replays: int, false_alarm: float) -> 
         if not bool(first.isfinite().all()):
             return
         exact = torch.zeros_like(bound)
-        yield _same(
+        yield same(
             "backward called twice",
             lambda: graph.backward(whole),
             first,
@@ -149,7 +121,7 @@ def _promises(subject: Subject, seed: int, replays: int, false_alarm: float) -> 
             "The second call gave another gradient: a saved buffer was overwritten.",
             "Do not write into saved tensors; keep state in `ctx` only through save_for_backward.",
         )
-        yield _same(
+        yield same(
             "twice the cotangent",
             lambda: graph.backward([_scaled(c, 2.0) for c in whole]) / 2,
             first,
@@ -157,7 +129,7 @@ def _promises(subject: Subject, seed: int, replays: int, false_alarm: float) -> 
             "The gradient is not linear in the cotangent.",
             "Multiply by the cotangent once, everywhere.",
         )
-        yield _same(
+        yield same(
             "zero cotangent",
             lambda: graph.backward([_scaled(c, 0.0) for c in whole]),
             torch.zeros_like(first),
@@ -165,7 +137,7 @@ def _promises(subject: Subject, seed: int, replays: int, false_alarm: float) -> 
             "A cotangent of zero gave a gradient.",
             "Multiply every term by the cotangent.",
         )
-        yield _same(
+        yield same(
             "strided cotangent",
             lambda: graph.backward([_strided(c) for c in whole]),
             first,
@@ -176,7 +148,7 @@ def _promises(subject: Subject, seed: int, replays: int, false_alarm: float) -> 
         ones: list[Tensor | None] = [torch.ones_like(c) for c in subject.cotangents]
         try:
             plain = graph.backward(ones)
-            yield _same(
+            yield same(
                 "expanded cotangent",
                 lambda: graph.backward([_expanded(c) for c in subject.cotangents]),
                 plain,
@@ -188,59 +160,18 @@ def _promises(subject: Subject, seed: int, replays: int, false_alarm: float) -> 
             yield Line("expanded cotangent", "fail", {}, f"{error}.", "Use reshape instead of view.")
         if len(subject.slots) > 1:
             yield from _one_input_at_a_time(subject, first, bound)
-        if len(subject.cotangents) > 1:
-            yield _same(
-                "one output at a time",
-                lambda: _by_outputs(graph, whole),
-                first,
-                4 * bound,
-                "The gradients of the outputs do not add up to that of all of them.",
-                "An output that is not used comes with a cotangent of zeros, or None without"
-                " materialize_grads; treat it as zero.",
-            )
 
 
 def _one_input_at_a_time(subject: Subject, first: Tensor, bound: Tensor) -> Iterator[Line]:
     for place, slot in enumerate(subject.slots):
-        yield _same(
+        yield same(
             f"only {slot.name} requires a gradient",
-            lambda place=place: _Graph(subject, only=place).backward(list(subject.cotangents)),
+            lambda place=place: Graph(subject, only=place).backward(list(subject.cotangents)),
             first[slot.span],
             2 * bound[slot.span],
             "The gradient is another one when the other inputs require none.",
             "Look at ctx.needs_input_grad: each answer must not depend on the others.",
         )
-
-
-def _by_outputs(graph: _Graph, cotangents: list[Tensor | None]) -> Tensor:
-    total = None
-    for place in range(len(cotangents)):
-        alone = [c if number == place else None for number, c in enumerate(cotangents)]
-        part = graph.backward(alone)
-        total = part if total is None else total + part
-    assert total is not None
-    return total
-
-
-def _same(name: str, compute: Any, expected: Tensor, bound: Tensor, reason: str, advice: str) -> Line:
-    try:
-        found = compute()
-    except MethodError as error:
-        return Line(name, "fail", {}, f"{error}.", advice)
-    if expected.numel() == 0:
-        return Line(name, "pass", {"elements": 0}, "No elements.")
-    apart = (found - expected).abs()
-    place = int(torch.where(apart <= bound, -1.0, apart.nan_to_num(nan=torch.inf)).argmax())
-    measured = {"elements": apart.numel(), "max_abs": float(apart.max()), "bound": float(bound[place])}
-    if bool((apart <= bound).all()):
-        return Line(name, "pass", measured)
-    return Line(
-        name,
-        "fail",
-        measured,
-        f"{reason} Element {place}: {float(found[place]):.6g} and {float(expected[place]):.6g}.",
-        advice,
-    )
 
 
 def _scaled(cotangent: Tensor | None, factor: float) -> Tensor | None:

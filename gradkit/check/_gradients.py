@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gradkit.check._backward import Graph, by_outputs, same
 from gradkit.check._bounds import FALSE_ALARM, REPLAYS
 from gradkit.check._corners import explained_by_corners
 from gradkit.check._engine import (
@@ -199,6 +200,8 @@ def _examine(
     steps = unit_vectors(subject) if directions is None else ((each, 1.0) for each in directions)
     reference = engine.differences(steps, goal)
 
+    sizes = reference.value[reference.value.isfinite()].abs()
+    size = float(sizes.max()) if sizes.numel() else 0.0
     for key, numbers in measured.items():
         cause = None
         if not bool(numbers.value.isfinite().all()):
@@ -213,6 +216,7 @@ def _examine(
                         fmt=engine.fmt,
                         shape=slot.shape,
                         cause=cause,
+                        scale=size,
                     )
                 )
         else:
@@ -221,6 +225,8 @@ def _examine(
                     f"{key}, {len(directions)} directions", numbers, reference, fmt=engine.fmt, shape=None, cause=cause
                 )
             )
+    if "reverse" in measured and len(subject.cotangents) > 1:
+        lines.append(_one_output_at_a_time(subject, measured["reverse"], directions))
     if "forward" in methods:
         lines.append(_forward(engine, directions, reference))
     lines = [explained_by_corners(engine, line) for line in lines]
@@ -267,6 +273,24 @@ def _repeated(
         return [], [finding]
     line = Line("reverse, repeated", "inconclusive", {"max_abs": apart}, "The gradient is not deterministic.", remedy)
     return [line], [finding]
+
+
+def _one_output_at_a_time(subject: Subject, reverse: Measured, directions: Tensor | None) -> Line:
+    """Whether the gradients of the outputs add up to the gradient of all: an unused output has no cotangent at all."""
+    graph = Graph(subject)
+
+    def compute() -> Tensor:
+        found = by_outputs(graph, list(subject.cotangents))
+        return found if directions is None else directions.cpu() @ found
+
+    return same(
+        "reverse, one output at a time",
+        compute,
+        reverse.value.cpu(),
+        4 * reverse.rounding.cpu(),
+        "The gradients of the outputs do not add up to that of all of them.",
+        "Where an output is not used its cotangent is zeros, or None without materialize_grads; treat both as zero.",
+    )
 
 
 def _forward(engine: Engine, directions: Tensor | None, reference: Reference) -> Line:

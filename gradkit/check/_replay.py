@@ -22,6 +22,8 @@ TENSOR_FLOAT_BITS = 11
 # disturbed; anything they return is a number that was there before.
 # fmt: off
 EXACT = frozenset({
+    "abs", "clamp", "clamp_max", "clamp_min", "fmax", "fmin", "hardtanh", "maximum", "minimum", "neg", "positive",
+    "relu", "threshold", "threshold_backward",
     "_adaptive_max_pool2d", "_to_copy", "_unique2", "_unsafe_view", "adaptive_max_pool2d", "adaptive_max_pool3d",
     "all", "amax", "amin", "aminmax", "any", "arange", "argmax", "argmin", "argsort", "as_strided_scatter",
     "block_diag", "bucketize", "cat", "channel_shuffle", "clone", "col2im", "complex", "constant_pad_nd", "copy",
@@ -44,6 +46,9 @@ EXACT = frozenset({
 FACTORIES = frozenset(
     {"fill", "full", "full_like", "lift_fresh", "linspace", "logspace", "masked_fill", "scalar_tensor"}
 )
+
+# Take a floating tensor of zeros and ones as a flag and refuse anything else.
+FLAGGED = frozenset({"multilabel_margin_loss_backward"})
 
 # Added up pairwise or in cascades, so the error grows with the logarithm of the length instead of its root.
 # Source: Higham, "Accuracy and Stability of Numerical Algorithms", 2nd edition, section 4.2.
@@ -79,21 +84,35 @@ class RandomRounding(TorchDispatchMode):
         base = _base_name(func)
         if is_view(func):
             return func(*args, **kwargs)
-        disturbed = self._disturbs(func, base)
+        exact = moves_values(func, base, args, kwargs)
+        if not exact:
+            args = tuple(self._rounded_number(each) for each in args)
+        disturbed = not exact and self._disturbs(func, base)
         mutates = func._schema.is_mutable
         length = _contracted(base, args, kwargs) if disturbed else 1.0
         if disturbed and not mutates:
             amplitude = self._amplitude(base) * _growth(base, length)
             args, kwargs = tree_map_only(Tensor, lambda each: self._disturb(each, amplitude), (args, kwargs))
         out = func(*args, **kwargs)
-        if base in EXACT and base not in FACTORIES:
+        if exact and base not in FACTORIES:
             return out
         computes = base not in FACTORIES and any(_floating(each) for each in tree_leaves((args, kwargs)))
         relative = self._amplitude(base) * _growth(base, length) / math.sqrt(3) if disturbed and length > 1 else 0.0
         return tree_map_only(Tensor, lambda each: self._round(each, relative, computes, mutates), out)
 
+    def _rounded_number(self, value: Any) -> Any:
+        """A Python number as the format holds it: up or down at random, unless it is exact."""
+        if not isinstance(value, float) or not math.isfinite(value) or value == 0:
+            return value
+        mantissa, exponent = math.frexp(value)
+        scaled = math.ldexp(mantissa, self.bits)
+        if scaled == math.floor(scaled):
+            return value
+        up = int(torch.randint(0, 2, (), generator=self.generator, device=self.generator.device))
+        return math.ldexp(math.floor(scaled) + up, exponent - self.bits)
+
     def _disturbs(self, func: Any, base: str) -> bool:
-        if base in EXACT:
+        if base in FLAGGED:
             return False
         if torch.Tag.pointwise in func.tags:
             return base.endswith("_backward") or base in COMPOUND
@@ -141,7 +160,9 @@ class LowestPrecision(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        if not is_view(func) and _base_name(func) not in EXACT and any(_floating(each) for each in tree_leaves(args)):
+        kwargs = kwargs or {}
+        moved = is_view(func) or moves_values(func, _base_name(func), args, kwargs)
+        if not moved and any(_floating(each) for each in tree_leaves(args)):
             for each in tree_leaves(out):
                 if isinstance(each, Tensor) and each.dtype in FORMATS:
                     self.bits = min(self.bits, FORMATS[each.dtype].bits)
@@ -179,6 +200,20 @@ def _cause(name: str, zeros: list[bool]) -> str:
     if name in ("log", "reciprocal", "rsqrt") and zeros and zeros[0]:
         return f" ({name} of 0)"
     return ""
+
+
+def moves_values(func: Any, base: str, args: Any, kwargs: Any) -> bool:
+    """Whether an operator returns only numbers that were there before, or numbers that it was given."""
+    if base == "_to_copy":
+        before = args[0].dtype if isinstance(args[0], Tensor) else None
+        after = kwargs.get("dtype")
+        narrows = before in FORMATS and after in FORMATS and FORMATS[after].bits < FORMATS[before].bits
+        return not narrows
+    if base in ("index_reduce", "scatter_reduce"):
+        return any(each in ("amax", "amin") for each in (*args, *kwargs.values()) if isinstance(each, str))
+    if base == "linalg_vector_norm":
+        return len(args) > 1 and isinstance(args[1], float) and math.isinf(args[1])
+    return base in EXACT
 
 
 def _base_name(func: Any) -> str:

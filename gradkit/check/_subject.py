@@ -21,8 +21,9 @@ from gradkit.check._replay import LowestPrecision
 
 Function = Callable[..., Any]
 
-COTANGENT_VALUES = (-1.5, -1.25, -1.0, -0.75, -0.5, 0.5, 0.75, 1.0, 1.25, 1.5)
-"""Weights of a random cotangent: exact in every format, and none so small that it hides an output."""
+COTANGENT_STEPS = (64, 192)
+"""A random cotangent draws plus or minus these 128ths: exact in every format (8 bits), none so small that it hides an
+output, and so many that sums of them hardly ever cancel."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,8 @@ class Subject:
             raise CheckInputError(
                 "the function returns a complex tensor; gradients of complex outputs cannot be checked."
             )
+        if any(isinstance(each, Tensor) and each.layout is not torch.strided for each in flat):
+            raise CheckInputError("the function returns a sparse tensor; only strided ones can be checked.")
         if not floating:
             kinds = ", ".join(sorted({_kind(each) for each in flat})) or "nothing"
             raise CheckInputError(f"the function returns no floating-point tensor, only {kinds}.")
@@ -171,12 +174,7 @@ class Subject:
             if cotangent != "random":
                 raise CheckInputError(f'cotangent: expected a tensor or "random", got {cotangent!r}.')
             generator = torch.Generator().manual_seed(seed)
-            choices = torch.tensor(COTANGENT_VALUES, dtype=torch.float64)
-            drawn = [
-                choices[torch.randint(len(COTANGENT_VALUES), tuple(like.shape), generator=generator)]
-                for like in self.outputs_like
-            ]
-            return [each.to(like) for each, like in zip(drawn, self.outputs_like, strict=True)]
+            return [_drawn(like, generator) for like in self.outputs_like]
         given = tree_flatten(cotangent)[0]
         if len(given) != len(shapes) or any(
             not isinstance(each, Tensor) or tuple(each.shape) != shape
@@ -375,6 +373,12 @@ class Subject:
         if not tensors:
             return torch.zeros(0, dtype=torch.float64)
         return torch.cat([each.detach().to(tensors[0].device).double().reshape(-1) for each in tensors])
+
+
+def _drawn(like: Tensor, generator: torch.Generator) -> Tensor:
+    steps = torch.randint(*COTANGENT_STEPS, tuple(like.shape), generator=generator)
+    signs = 2 * torch.randint(0, 2, tuple(like.shape), generator=generator) - 1
+    return (signs * steps / 128).to(like)
 
 
 def first_line(error: BaseException) -> str:

@@ -102,7 +102,9 @@ def help_text() -> str:
     for each in dataclasses.fields(CheckConfig):
         value = getattr(defaults, each.name)
         shown = (
-            ",".join(map(str, value)) if isinstance(value, list) else {None: "null", False: "false"}.get(value, value)
+            ",".join(map(str, value))
+            if isinstance(value, list)
+            else {"None": "null", "False": "false"}.get(str(value), value)
         )
         kind = range_in_words(each.metadata) or type_in_words(types[each.name])
         lines.append(f"  {each.name:<13}{shown!s:<24}{each.metadata['help']} ({kind})")

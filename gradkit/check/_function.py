@@ -182,9 +182,12 @@ def _strided(cotangent: Tensor | None) -> Tensor | None:
     """The same values at every second place in memory."""
     if cotangent is None:
         return None
-    room = torch.full((*cotangent.shape, 2), torch.nan, dtype=cotangent.dtype, device=cotangent.device)
-    room[..., 0] = cotangent
-    return room[..., 0]
+    # One unused column more keeps rows apart, so that `view(-1)` fails on it as it does on a transposed tensor.
+    shape = cotangent.shape if cotangent.dim() else (1,)
+    room = torch.full((*shape[:-1], shape[-1] + 1, 2), torch.nan, dtype=cotangent.dtype, device=cotangent.device)
+    strided = room[..., :-1, 0]
+    strided.copy_(cotangent)
+    return strided if cotangent.dim() else strided[0]
 
 
 def _expanded(cotangent: Tensor) -> Tensor:

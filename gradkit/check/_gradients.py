@@ -26,6 +26,7 @@ from gradkit.check._engine import (
 from gradkit.check._errors import CheckInputError
 from gradkit.check._judge import Measured, Reference, judge
 from gradkit.check._precision import format_of, short_name
+from gradkit.check._random import random_state_kept
 from gradkit.check._result import CheckResult, Line
 from gradkit.check._result import finding as a_finding
 from gradkit.check._second_order import first_gradient
@@ -111,14 +112,15 @@ def gradients(
     title = name or f"gradients of {getattr(fn, '__qualname__', type(fn).__name__)}"
     if dtype is not None:
         format_of(dtype)
-    from gradkit.check._random import random_state_kept
-
     with random_state_kept() as state:
         subject = Subject(fn, inputs, dtype=dtype, device=device, cotangent=cotangent, seed=seed)
         if order == 2:
             fn, inputs, cotangent = first_gradient(subject), _second_inputs(subject), "random"
             manual, title = None, f"second order: {title}"
-            subject = Subject(fn, inputs, cotangent=cotangent, seed=seed + 1)
+            try:
+                subject = Subject(fn, inputs, cotangent=cotangent, seed=seed + 1)
+            except MethodError as error:
+                return CheckResult(title, [_without_gradient("second order", error)])
             reference = None
         state.restore()
         other = None

@@ -230,7 +230,10 @@ def is_view(func: Any) -> bool:
 def _floating(value: Any) -> bool:
     """Whether there are floating numbers to look at; forward mode's symbolic zeros have no memory behind them."""
     return (
-        isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex()) and not value._is_zerotensor()
+        isinstance(value, Tensor)
+        and value.layout is torch.strided
+        and (value.is_floating_point() or value.is_complex())
+        and not value._is_zerotensor()
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gradkit.check._errors import MethodError
 from gradkit.check._subject import Function, Subject
 
 
@@ -33,6 +34,9 @@ def first_gradient(subject: Subject) -> Function:
                 create_graph=True,
                 allow_unused=True,
             )
+            if any(g is not None and type(g.grad_fn).__name__ == "Error" for g in found):
+                # torch cuts the graph there, and `autograd.grad` then reports zeros without a word.
+                raise MethodError("the backward pass is declared once_differentiable")
             return tuple(torch.zeros_like(w) if g is None else g for g, w in zip(found, wanted, strict=True))
 
     gradient.__qualname__ = f"gradient of {getattr(subject.fn, '__qualname__', 'function')}"

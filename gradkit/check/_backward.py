@@ -9,8 +9,9 @@ from torch import Tensor
 
 from gradkit.check._engine import quiet
 from gradkit.check._errors import MethodError
+from gradkit.check._leaves import first_line
 from gradkit.check._result import Line
-from gradkit.check._subject import Subject, first_line
+from gradkit.check._subject import Subject
 
 
 class Graph:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from gradkit.check._errors import CheckInputError
-from gradkit.check._subject import first_line
+from gradkit.check._leaves import first_line
 
 Forward = Callable[[nn.Module, Any], Any]
 

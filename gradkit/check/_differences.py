@@ -23,6 +23,9 @@ SELECTION = 4.0
 """Neighbours in the table estimate the error of one entry; the entry taken is the one that looks best of all, so its
 estimate is likely a low one. One more halving of the step in a second-order column would make up for as much."""
 
+OWN_ROUNDING = 8 * 2.0**-53
+"""Share of a derivative that the table's own arithmetic in float64 may round away."""
+
 KINK_SHARE = 0.5
 """From this share of the bend on the constant part is called a corner; below, it only widens the error."""
 
@@ -60,7 +63,7 @@ def derivative(
     *,
     weights: Tensor,
     noise: Tensor,
-    quantum: Tensor,
+    unit: float,
     size: float,
     goal: float,
     levels: int = LEVELS,
@@ -77,7 +80,8 @@ def derivative(
         direction: `(n,)`, float64.
         weights: `(m,)`, float64.
         noise: Bound of the absolute rounding error of each output, `(m,)`, float64.
-        quantum: Unit round-off of each output, `(m,)`, float64: by so much it may move without being seen to.
+        unit: Unit round-off the function computes with. What does not move may have moved by so much of itself, and
+            what is zero at the point is rounded where it is not.
         size: Length along `direction` on which the function may be expected to change, above 0.
         goal: Error that is good enough; smaller steps are not tried once it is reached.
         levels: Number of step sizes per start, at least 2.
@@ -90,12 +94,13 @@ def derivative(
     def probe(step: float) -> _Pair:
         above, below = evaluate(point + step * direction), evaluate(point - step * direction)
         moved = (above != below) | (above != at_point)
+        quantum = unit * torch.maximum(above.abs(), below.abs())
         central, left, right, rounding = torch.stack(
             [
                 torch.where(moved, weights * (above - below), 0.0).sum() / (2 * step),
                 torch.where(moved, weights * (at_point - below), 0.0).sum() / step,
                 torch.where(moved, weights * (above - at_point), 0.0).sum() / step,
-                (weights.abs() * torch.where(moved, noise, quantum)).sum() / step,
+                (weights.abs() * torch.where(moved, torch.maximum(noise, 4 * quantum), quantum)).sum() / step,
             ]
         ).tolist()
         return _Pair(step, central, left, right, rounding)
@@ -180,7 +185,7 @@ def _table(probe: Callable[[float], _Pair], step: float, levels: int) -> Differe
     if not math.isfinite(error):
         return Difference(value, error, last.left, last.right, False, 0)
     corner = _corner(pairs)
-    error += abs(corner) / 2
+    error += abs(corner) / 2 + OWN_ROUNDING * abs(value)
     check = probe(last.step * CONFIRMATION)
     # The central slope at a smaller step errs by no more than at the last one, or the table has been fooled.
     allowed = error + check.rounding + abs(value - last.central)

@@ -15,9 +15,10 @@ from gradkit.check._bounds import FALSE_ALARM, REPLAYS, Spread, spread
 from gradkit.check._differences import LEVELS, STARTS, Difference, derivative
 from gradkit.check._errors import CheckInputError, MethodError
 from gradkit.check._judge import Measured, Reference
+from gradkit.check._leaves import first_line
 from gradkit.check._precision import FORMATS, Format, format_of, short_name
 from gradkit.check._replay import FirstNonFinite, LowestPrecision
-from gradkit.check._subject import Function, Subject, first_line
+from gradkit.check._subject import Function, Subject
 
 GOAL = 1e-9
 """Error of a difference, relative to the largest derivative, that ends the search for a better step."""
@@ -128,7 +129,6 @@ class Engine:
         """
         subject = self.reference
         at_point, noises = noise or self.noise()
-        quantum = at_point.abs() * 2.0**-self.fine_bits
         found: list[Difference] = [
             derivative(
                 lambda x: subject.values(self.fine, x),
@@ -137,7 +137,7 @@ class Engine:
                 direction,
                 weights=subject.weights,
                 noise=noises,
-                quantum=quantum,
+                unit=2.0**-self.fine_bits,
                 size=size,
                 goal=goal,
                 levels=levels,

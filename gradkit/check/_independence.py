@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from gradkit.check._batches import Forward, call_model, cast, floating, size_along, twin_of
+from gradkit.check._batches import Forward, call_model, size_along
 from gradkit.check._errors import CheckInputError
 from gradkit.check._precision import FORMATS, short_name
-from gradkit.check._random import RandomState, random_state_kept
+from gradkit.check._random import random_state_kept
 from gradkit.check._result import CheckResult, Line
 from gradkit.check._result import finding as a_finding
+from gradkit.check._runner import Runner
 
 PROBES = 16
 """At most so many samples or positions are changed, spread evenly; the first and the last are among them."""
@@ -136,53 +136,6 @@ def _typical(values: Tensor) -> float:
     return size if size > 0 else 1.0
 
 
-class _Runner:
-    """Runs one copy of a model on inputs, every time from the same state."""
-
-    def __init__(self, model: nn.Module, forward: Forward, state: RandomState, dtype: torch.dtype | None) -> None:
-        self.model = model
-        self.forward = forward
-        self.state = state
-        self.dtype = dtype
-
-    def run(self, inputs: Any) -> list[Tensor]:
-        """The floating outputs."""
-        return floating(self.fresh(inputs)[1])
-
-    def fresh(self, inputs: Any) -> tuple[nn.Module, Any]:
-        """A fresh copy of the model, and what it returned."""
-        twin = twin_of(self.model, self.dtype)
-        self.state.restore()
-        with torch.no_grad():
-            return twin, self.forward(twin, cast(inputs, self.dtype))
-
-    def traced(self, inputs: Any) -> list[tuple[str, nn.Module, list[Tensor]]]:
-        """The outputs of every module in the order in which they finished."""
-        twin = twin_of(self.model, self.dtype)
-        seen: list[tuple[str, nn.Module, list[Tensor]]] = []
-        with _watching(twin, seen):
-            self.state.restore()
-            with torch.no_grad():
-                self.forward(twin, cast(inputs, self.dtype))
-        return seen
-
-
-@contextmanager
-def _watching(model: nn.Module, seen: list[tuple[str, nn.Module, list[Tensor]]]) -> Iterator[None]:
-    handles = []
-    for name, each in model.named_modules():
-
-        def note(module: nn.Module, _: Any, output: Any, name: str = name) -> None:
-            seen.append((name, module, [leaf.detach().clone() for leaf in floating(output)]))
-
-        handles.append(each.register_forward_hook(note))
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 def _examine(
     model: nn.Module,
     inputs: Any,
@@ -196,7 +149,7 @@ def _examine(
 ) -> CheckResult:
     forward = forward or call_model
     with random_state_kept() as state:
-        runner = _Runner(model, forward, state, None)
+        runner = Runner(model, forward, state, None)
         base = runner.run(inputs)
         judged = [place for place, each in enumerate(base) if each.dim() > dim and each.shape[dim] == size]
         if not judged:
@@ -219,7 +172,7 @@ def _examine(
                 "Call torch.use_deterministic_algorithms(True).",
             )
             return CheckResult(title, [line], [], notes, {"seed": seed})
-        fine = _Runner(model, forward, state, torch.float64)
+        fine = Runner(model, forward, state, torch.float64)
         lines = [_line(runner, fine, inputs, base, judged, dim, size, probe, seed) for probe in probes]
         findings = []
         failed = [(line, probe) for line, probe in zip(lines, probes, strict=True) if line.verdict == "fail"]
@@ -256,8 +209,8 @@ def _changed(inputs: Any, probe: _Probe, dim: int, size: int, seed: int) -> Any:
 
 
 def _line(
-    runner: _Runner,
-    fine: _Runner,
+    runner: Runner,
+    fine: Runner,
     inputs: Any,
     base: Sequence[Tensor],
     judged: Sequence[int],
@@ -317,7 +270,7 @@ def _same(one: Tensor, two: Tensor) -> bool:
 
 
 def _first_leak(
-    runner: _Runner, inputs: Any, probe: _Probe, dim: int, size: int, seed: int
+    runner: Runner, inputs: Any, probe: _Probe, dim: int, size: int, seed: int
 ) -> tuple[str, nn.Module] | None:
     """The first module to finish whose own outputs follow what they must not."""
     before = runner.traced(inputs)

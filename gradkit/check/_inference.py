@@ -15,7 +15,7 @@ from gradkit.check._batches import Forward, call_model, cast, floating, twin_of
 from gradkit.check._bounds import FALSE_ALARM
 from gradkit.check._engine import build
 from gradkit.check._errors import CheckInputError
-from gradkit.check._module import model_subject
+from gradkit.check._model_subject import model_subject
 from gradkit.check._precision import short_name
 from gradkit.check._random import random_state_kept
 from gradkit.check._result import CheckResult, Line

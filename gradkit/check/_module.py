@@ -3,44 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
-from gradkit.check._batches import twin_of
 from gradkit.check._bounds import FALSE_ALARM
 from gradkit.check._corners import explained_by_corners
-from gradkit.check._differences import derivative
 from gradkit.check._engine import Engine, MethodError, build, by_reverse, quiet, random_directions, typical_size
-from gradkit.check._errors import CheckInputError
 from gradkit.check._judge import Measured, Reference, judge
-from gradkit.check._precision import FORMATS, format_of, short_name
+from gradkit.check._model_subject import LossFunction, model_subject, parameter_name
+from gradkit.check._precision import FORMATS, short_name
 from gradkit.check._random import random_state_kept
 from gradkit.check._result import CheckResult, Line
 from gradkit.check._result import finding as a_finding
-from gradkit.check._subject import Slot, Subject
+from gradkit.check._search import GOAL, LEVELS, STARTS, named_culprits
+from gradkit.check._subject import Subject
 from gradkit.findings import Finding
-
-LossFunction = Callable[[nn.Module, Any], Tensor]
 
 MISS_PROBABILITY = 1e-6
 
 MARGIN = 10.0
 """Errors of this many bounds, measured along a direction of unit spread, are those the miss probability speaks of."""
-
-LEVELS = 2
-"""Two steps per table and one to confirm, six evaluations per direction."""
-
-STARTS = (2.0**-12, 2.0**-7, 2.0**-17, 2.0**-22)
-"""First steps relative to the parameters: small ones first, because a step of all parameters at once crosses corners
-(of ReLU, of max pooling) that a step of one does not."""
-
-GOAL = 1e-5
-"""Error of a difference, relative to the largest derivative, that is good enough."""
 
 SHARPER = 4
 """When a bound exceeds the derivative itself, so many times the replays draw it again: Student's factor falls."""
@@ -49,9 +34,6 @@ BALANCE = 0.03
 """Tensors are balanced within this factor."""
 
 REPLAYS = 8
-
-NAMED = 5
-"""At most this many wrong tensors are followed down to an index."""
 
 
 def directions_for(miss_probability: float, margin: float = MARGIN) -> int:
@@ -66,25 +48,6 @@ def directions_for(miss_probability: float, margin: float = MARGIN) -> int:
         6
     """
     return math.ceil(math.log(miss_probability) / math.log(math.erf(1 / (math.sqrt(2) * margin))))
-
-
-@dataclass(frozen=True)
-class Culprit:
-    """A tensor whose gradient is wrong.
-
-    Attributes:
-        name: Name of the parameter.
-        index: The element with the largest error found.
-        value: Its gradient.
-        reference: What the differences say.
-        bound: Bound of the difference between the two.
-    """
-
-    name: str
-    index: tuple[int, ...]
-    value: float
-    reference: float
-    bound: float
 
 
 def module(
@@ -131,55 +94,6 @@ def module(
         engine = build(subject, None, seed=seed, replays=replays, false_alarm=false_alarm)
         count = directions_for(miss_probability)
         return _examined(engine, random_directions(subject, count, seed), title)
-
-
-def model_subject(
-    model: nn.Module, loss_fn: Callable[[nn.Module, Any], Any], batch: Any, cotangent: Any = None
-) -> Subject:
-    """A model's loss, or any outputs, as a function of its trainable parameters, on a deep copy.
-
-    Raises:
-        CheckInputError: No trainable parameter, or a model that cannot be copied.
-    """
-    twin = twin_of(model)
-    trainable = {name: each for name, each in twin.named_parameters() if each.requires_grad}
-    if not trainable:
-        raise CheckInputError("the model has no trainable parameter; call requires_grad_() on those to be checked.")
-    fixed = {
-        **{name: each.detach() for name, each in twin.named_parameters() if not each.requires_grad},
-        **{name: each.detach().clone() for name, each in twin.named_buffers()},
-    }
-    holder = _LossOf(twin, loss_fn)
-    own = format_of(next(iter(trainable.values())).dtype).dtype
-
-    def loss(**parameters: Tensor) -> Any:
-        now = next(iter(parameters.values())).dtype
-
-        def cast(value: Any) -> Any:
-            if not isinstance(value, Tensor):
-                return value
-            # In the model's own dtype the batch is passed as it is; in another one it follows.
-            follow = now is not own and value.is_floating_point()
-            return value.detach().to(now, copy=True) if follow else value.detach().clone()
-
-        state = {f"model.{name}": each for name, each in parameters.items()}
-        state |= {f"model.{name}": cast(each) for name, each in fixed.items()}
-        return torch.func.functional_call(holder, state, (tree_map(cast, batch),))
-
-    return Subject(loss, trainable, cotangent=cotangent)
-
-
-class _LossOf(nn.Module):
-    """The loss as a module, so that its parameters can be exchanged for one call."""
-
-    def __init__(self, model: nn.Module, loss_fn: LossFunction) -> None:
-        super().__init__()
-        self.model = model
-        self.loss_fn = loss_fn
-        self.training = model.training
-
-    def forward(self, batch: Any) -> Any:
-        return self.loss_fn(self.model, batch)
 
 
 def _balanced(subject: Subject, directions: Tensor, gradient: Tensor) -> Tensor:
@@ -246,7 +160,7 @@ def _examined(engine: Engine, directions: Tensor, title: str) -> CheckResult:
             )
         )
     if line.verdict == "fail" and line.measured["value"] == line.measured["value"]:
-        lines += _named(engine, directions, measured, reference, gradient)
+        lines += named_culprits(engine, directions, measured, reference, gradient)
     settings = _settings(engine, used) | {"sensitivity": _sensitivity(engine, directions, measured, reference, formula)}
     columns = ("max_abs", "max_rel", "max_ulp", "index", "bound", "formula_bound")
     return CheckResult(title, lines, [*findings, *_findings(title, lines, engine)], subject.notes, settings, columns)
@@ -325,131 +239,3 @@ def _sensitivity(
         norm = float(gradient[slot.span].norm())
         found[parameter_name(slot)] = MARGIN * bound / (spread * norm) if spread * norm > 0 else math.inf
     return found
-
-
-def _named(
-    engine: Engine, directions: Tensor, measured: Measured, reference: Reference, gradient: Tensor
-) -> list[Line]:
-    """One line per wrong tensor, found by halving the set of tensors and then the elements of each."""
-    subject = engine.subject
-    formula = not bool(
-        ((measured.formula - reference.value).abs() <= reference.error + measured.formula_rounding).all()
-    )
-    # The formula's own error shows in the fine dtype, where bounds are far smaller.
-    dtype = engine.fine if formula else None
-    analytic = by_reverse(subject, dtype) if formula else gradient
-    search = _Search(engine, analytic, coarse=not formula, direction=directions[_worst(measured, reference)])
-    lines = []
-    for slot in search.tensors()[:NAMED]:
-        offset, value, difference, bound = search.element(slot)
-        index = tuple(int(each) for each in torch.unravel_index(torch.tensor(offset), slot.shape))
-        name = parameter_name(slot)
-        lines.append(
-            Line(
-                f"reverse, {name}",
-                "fail",
-                {
-                    "max_abs": abs(value - difference),
-                    "index": index,
-                    "bound": bound,
-                    "value": value,
-                    "reference": difference,
-                },
-                f"{value:.6g} at {index} where the differences give {difference:.6g}.",
-            )
-        )
-    return lines
-
-
-def _worst(measured: Measured, reference: Reference) -> int:
-    error = (measured.formula - reference.value).abs() / (reference.error + measured.formula_rounding)
-    coarse = (measured.value - reference.value).abs() / (reference.error + measured.rounding)
-    return int(torch.maximum(error.nan_to_num(0.0), coarse.nan_to_num(torch.inf)).argmax())
-
-
-def parameter_name(slot: Slot) -> str:
-    """The name of the parameter behind a slot."""
-    return slot.name.removeprefix("input ").strip("'")
-
-
-class _Search:
-    """Halves a set of elements along one direction until those that disagree are left.
-
-    Args:
-        engine: Evaluates.
-        gradient: What is being searched, `(n,)`.
-        coarse: Whether the bound is that of the dtype of the check, or that of the reference.
-        direction: Along which the whole disagreed, `(n,)`.
-    """
-
-    def __init__(self, engine: Engine, gradient: Tensor, *, coarse: bool, direction: Tensor) -> None:
-        self.engine = engine
-        self.gradient = gradient
-        self.direction = direction
-        subject = engine.subject
-        self.at_point = subject.values(engine.fine)
-        self.unit = format_of(subject.dtype if coarse else engine.fine).unit_roundoff
-
-    def disagreement(self, span: slice) -> tuple[float, float]:
-        """Error along the direction within the span, and its bound."""
-        masked = torch.zeros_like(self.direction)
-        masked[span] = self.direction[span]
-        return self._along(masked)
-
-    def _along(self, masked: Tensor) -> tuple[float, float]:
-        subject = self.engine.subject
-        scale = (self.at_point.abs() * subject.weights.abs()).sum()
-        noise = 64 * self.engine_roundoff() * (self.at_point.abs() + scale / max(1, self.at_point.numel()))
-        analytic = masked @ self.gradient
-        found = derivative(
-            lambda x: subject.values(self.engine.fine, x),
-            subject.point,
-            self.at_point,
-            masked,
-            weights=subject.weights,
-            noise=noise,
-            quantum=noise / 64,
-            size=1.0,
-            goal=GOAL * float(analytic.abs()),
-            levels=LEVELS,
-            starts=STARTS,
-        )
-        terms = float((masked * self.gradient).norm())
-        return float(analytic) - found.value, found.error + 64 * self.unit * terms
-
-    def engine_roundoff(self) -> float:
-        """Unit round-off the function really computes with in the fine dtype."""
-        return float(2.0**-self.engine.fine_bits)
-
-    def tensors(self) -> list[Slot]:
-        """The slots whose gradient disagrees, found by halving; all of them at most twice the logarithm of tests."""
-        return self._halve(list(self.engine.subject.slots))
-
-    def _halve(self, slots: list[Slot]) -> list[Slot]:
-        if not slots:
-            return []
-        error, bound = self.disagreement(slice(slots[0].span.start, slots[-1].span.stop))
-        if abs(error) <= bound:
-            return []
-        if len(slots) == 1:
-            return slots
-        middle = len(slots) // 2
-        return self._halve(slots[:middle]) + self._halve(slots[middle:])
-
-    def element(self, slot: Slot) -> tuple[int, float, float, float]:
-        """Place within the tensor, gradient, difference and bound of the element with the largest error met."""
-        low, high = slot.span.start, slot.span.stop
-        while high - low > 1:
-            middle = (low + high) // 2
-            left, _ = self.disagreement(slice(low, middle))
-            right, _ = self.disagreement(slice(middle, high))
-            if abs(left) >= abs(right):
-                high = middle
-            else:
-                low = middle
-        unit = torch.zeros_like(self.direction)
-        unit[low] = 1.0
-        error, bound = self._along(unit * typical_size(self.engine.subject.point[slot.span]))
-        size = typical_size(self.engine.subject.point[slot.span])
-        value = float(self.gradient[low])
-        return low - slot.span.start, value, value - error / size, bound / size

@@ -15,15 +15,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_flatten_with_path, tree_unflatten
 
 from gradkit.check._errors import CheckInputError, MethodError
-from gradkit.check._precision import format_of, short_name
+from gradkit.check._leaves import copied, drawn, first_line, kind, path_name, placed, shapes_in_words
+from gradkit.check._precision import format_of
 from gradkit.check._random import RandomState, RandomTape
 from gradkit.check._replay import LowestPrecision
 
 Function = Callable[..., Any]
-
-COTANGENT_STEPS = (64, 192)
-"""A random cotangent draws plus or minus these 128ths: exact in every format (8 bits), none so small that it hides an
-output, and so many that sums of them hardly ever cancel."""
 
 
 @dataclass(frozen=True)
@@ -87,11 +84,11 @@ class Subject:
         self.fn = fn
         self.notes: list[str] = []
         paths, self._spec = tree_flatten_with_path(inputs)
-        self._leaves = [_placed(leaf, dtype, device) for _, leaf in paths]
+        self._leaves = [placed(leaf, dtype, device) for _, leaf in paths]
         self._call_with = (
             "dict" if isinstance(inputs, Mapping) else "tuple" if isinstance(inputs, (tuple, list)) else "one"
         )
-        self.slots = self._choose([_path_name(path) for path, _ in paths], [leaf for _, leaf in paths])
+        self.slots = self._choose([path_name(path) for path, _ in paths], [leaf for _, leaf in paths])
         self.dtype = min((slot.dtype for slot in self.slots), key=lambda each: format_of(each).bits)
         self.size = sum(slot.numel for slot in self.slots)
         first = self._leaves[self.slots[0].position]
@@ -150,7 +147,7 @@ class Subject:
         if any(isinstance(each, Tensor) and each.layout is not torch.strided for each in flat):
             raise CheckInputError("the function returns a sparse tensor; only strided ones can be checked.")
         if not floating:
-            kinds = ", ".join(sorted({_kind(each) for each in flat})) or "nothing"
+            kinds = ", ".join(sorted({kind(each) for each in flat})) or "nothing"
             raise CheckInputError(f"the function returns no floating-point tensor, only {kinds}.")
         tracked = [place for place in floating if flat[place].requires_grad]
         if tracked and len(tracked) < len(floating):
@@ -166,7 +163,7 @@ class Subject:
         if cotangent is None:
             if len(shapes) != 1 or self.outputs_like[0].numel() != 1:
                 raise CheckInputError(
-                    f"the function returns {_shapes_in_words(shapes)}, not one scalar; give cotangent=TENSOR shaped"
+                    f"the function returns {shapes_in_words(shapes)}, not one scalar; give cotangent=TENSOR shaped"
                     ' like it, or cotangent="random" to check every output at once.'
                 )
             return [torch.ones_like(self.outputs_like[0])]
@@ -174,14 +171,14 @@ class Subject:
             if cotangent != "random":
                 raise CheckInputError(f'cotangent: expected a tensor or "random", got {cotangent!r}.')
             generator = torch.Generator().manual_seed(seed)
-            return [_drawn(like, generator) for like in self.outputs_like]
+            return [drawn(like, generator) for like in self.outputs_like]
         given = tree_flatten(cotangent)[0]
         if len(given) != len(shapes) or any(
             not isinstance(each, Tensor) or tuple(each.shape) != shape
             for each, shape in zip(given, shapes, strict=False)
         ):
-            got = _shapes_in_words([tuple(each.shape) if isinstance(each, Tensor) else type(each) for each in given])
-            raise CheckInputError(f"cotangent: expected {_shapes_in_words(shapes)}, got {got}.")
+            got = shapes_in_words([tuple(each.shape) if isinstance(each, Tensor) else type(each) for each in given])
+            raise CheckInputError(f"cotangent: expected {shapes_in_words(shapes)}, got {got}.")
         return [each.detach().to(like) for each, like in zip(given, self.outputs_like, strict=True)]
 
     def leaves(self, dtype: torch.dtype | None, point: Tensor | None = None) -> list[Any]:
@@ -191,7 +188,7 @@ class Subject:
             dtype: Of the floating ones; None for the dtype of the check.
             point: Flat values of the differentiated ones, `(size,)`, float64; None for the point of the check.
         """
-        fresh = [_copied(leaf, dtype) for leaf in self._leaves]
+        fresh = [copied(leaf, dtype) for leaf in self._leaves]
         if point is not None:
             for slot in self.slots:
                 fresh[slot.position].copy_(point[slot.span].view(slot.shape))
@@ -373,54 +370,3 @@ class Subject:
         if not tensors:
             return torch.zeros(0, dtype=torch.float64)
         return torch.cat([each.detach().to(tensors[0].device).double().reshape(-1) for each in tensors])
-
-
-def _drawn(like: Tensor, generator: torch.Generator) -> Tensor:
-    steps = torch.randint(*COTANGENT_STEPS, tuple(like.shape), generator=generator)
-    signs = 2 * torch.randint(0, 2, tuple(like.shape), generator=generator) - 1
-    return (signs * steps / 128).to(like)
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, shortened."""
-    line = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-    return line if len(line) <= 200 else line[:197] + "..."
-
-
-def _placed(leaf: Any, dtype: torch.dtype | None, device: torch.device | str | None) -> Any:
-    if not isinstance(leaf, Tensor):
-        return leaf
-    return _copied(leaf.detach().to(device) if device is not None else leaf.detach(), dtype)
-
-
-def _copied(leaf: Any, dtype: torch.dtype | None) -> Any:
-    """A copy with the same strides, unless elements overlap in memory; floating tensors are cast."""
-    if not isinstance(leaf, Tensor):
-        return leaf
-    target = dtype if dtype is not None and leaf.is_floating_point() else leaf.dtype
-    overlaps = any(stride == 0 and size > 1 for stride, size in zip(leaf.stride(), leaf.shape, strict=True))
-    if leaf.layout is not torch.strided:
-        raise CheckInputError(f"inputs hold a tensor of layout {leaf.layout}; only strided tensors can be checked.")
-    if overlaps or leaf.is_contiguous():
-        return leaf.detach().to(target, copy=True, memory_format=torch.contiguous_format)
-    empty = torch.empty_strided(leaf.shape, leaf.stride(), dtype=target, device=leaf.device)
-    return empty.copy_(leaf.detach())
-
-
-def _path_name(path: Sequence[Any]) -> str:
-    if not path:
-        return "input"
-    first = getattr(path[0], "idx", None)
-    head = f"input {first}" if first is not None else f"input {getattr(path[0], 'key', path[0])!r}"
-    rest = "".join(str(each) for each in path[1:])
-    return head + rest
-
-
-def _kind(value: Any) -> str:
-    return f"a tensor of {short_name(value.dtype)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
-
-
-def _shapes_in_words(shapes: Sequence[Any]) -> str:
-    if len(shapes) == 1:
-        return f"a tensor of shape {shapes[0]}" if isinstance(shapes[0], tuple) else f"a {shapes[0].__name__}"
-    return f"{len(shapes)} tensors of shapes " + ", ".join(str(each) for each in shapes)

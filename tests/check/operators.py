@@ -147,14 +147,10 @@ INCONCLUSIVE = {
 # In float32 only: the formula holds in float64, the digits are lost.
 LOST_IN_FLOAT32 = {"linalg_eig": "eigenvectors of nearly equal eigenvalues amplify rounding beyond their own size"}
 
-# What gradkit does not check, and says so.
-REFUSED = {"to_sparse": "a sparse result"}
-
 __all__ = [
     "EXPLAINED",
     "INCONCLUSIVE",
     "LOST_IN_FLOAT32",
-    "REFUSED",
     "Operator",
     "by_gradcheck",
     "differentiable_operators",

@@ -108,7 +108,7 @@ def test_error_of_a_difference_is_within_its_own_bound(name, place):
         * 2.0**-53
         * value.abs().clamp_min(1.0 if name in ("fast sine", "sine") else 0.0)
         * max(1.0, 50 * place if name == "fast sine" else place if name in ("sine", "exponential") else 1.0),
-        quantum=2.0**-53 * value.abs(),
+        unit=2.0**-53,
         size=place,
         goal=1e-9 * float(slope(point).abs()),
     )
@@ -122,7 +122,7 @@ def test_corner_at_the_point_is_seen_with_both_slopes():
     one = torch.ones(1, dtype=torch.float64)
     tiny = torch.full((1,), 1e-17, dtype=torch.float64)
     found = derivative(
-        lambda x: x.relu() * 3 - x, point, point, one, weights=one, noise=tiny, quantum=tiny, size=1.0, goal=1e-9
+        lambda x: x.relu() * 3 - x, point, point, one, weights=one, noise=tiny, unit=1e-17, size=1.0, goal=1e-9
     )
     assert found.kink
     assert (found.left, found.right) == pytest.approx((-1.0, 2.0))

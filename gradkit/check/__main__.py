@@ -22,6 +22,9 @@ from gradkit.train.wording import one_line, quoted
 USAGE_ERROR = 2
 INTERRUPTED = 130
 
+MOST_VALUES = 1000
+"""Values of one key; every combination is a check of its own."""
+
 COMMAND = "python -m gradkit.check"
 
 INTRODUCTION = f"""\
@@ -156,6 +159,8 @@ def _values(overrides: Sequence[str]) -> dict[str, Any]:
     from hydra.core.override_parser.types import QuotedString
     from hydra.errors import HydraException
 
+    from gradkit.train.overrides import count_arms
+
     parser = OverridesParser.create()
     keys = [each.name for each in dataclasses.fields(CheckConfig)]
     found: dict[str, Any] = {}
@@ -176,6 +181,8 @@ def _values(overrides: Sequence[str]) -> dict[str, Any]:
             if one.is_sweep_override():
                 if key not in SWEPT:
                     raise ConfigError(f"{key} takes one value, got {quoted(text.partition('=')[2])}.")
+                if count_arms([one]) > MOST_VALUES:
+                    raise ConfigError(f"{key}: {quoted(text)} gives more than {MOST_VALUES} values.")
                 swept = [each.text if isinstance(each, QuotedString) else each for each in one.sweep_iterator()]
                 found[key] = swept
             else:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from gradkit.check._engine import build, by_reverse
-from gradkit.check._random import random_state_kept
+from gradkit.check._random_state import random_state_kept
 from gradkit.check._result import Line
 from gradkit.check._subject import Function, Subject
 

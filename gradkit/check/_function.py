@@ -15,7 +15,7 @@ from gradkit.check._engine import build, by_reverse
 from gradkit.check._errors import CheckInputError, MethodError
 from gradkit.check._gradients import gradients
 from gradkit.check._precision import short_name
-from gradkit.check._random import random_state_kept
+from gradkit.check._random_state import random_state_kept
 from gradkit.check._result import CheckResult, Line
 from gradkit.check._result import finding as a_finding
 from gradkit.check._subject import Subject

@@ -26,7 +26,7 @@ from gradkit.check._engine import (
 from gradkit.check._errors import CheckInputError
 from gradkit.check._judge import Measured, Reference, judge
 from gradkit.check._precision import format_of, short_name
-from gradkit.check._random import random_state_kept
+from gradkit.check._random_state import random_state_kept
 from gradkit.check._result import CheckResult, Line
 from gradkit.check._result import finding as a_finding
 from gradkit.check._second_order import first_gradient

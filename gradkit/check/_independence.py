@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from gradkit.check._batches import Forward, call_model, size_along
 from gradkit.check._errors import CheckInputError
 from gradkit.check._precision import FORMATS, short_name
-from gradkit.check._random import random_state_kept
+from gradkit.check._random_state import random_state_kept
 from gradkit.check._result import CheckResult, Line
 from gradkit.check._result import finding as a_finding
 from gradkit.check._runner import Runner

@@ -17,7 +17,7 @@ from gradkit.check._engine import build
 from gradkit.check._errors import CheckInputError
 from gradkit.check._model_subject import model_subject
 from gradkit.check._precision import short_name
-from gradkit.check._random import random_state_kept
+from gradkit.check._random_state import random_state_kept
 from gradkit.check._result import CheckResult, Line
 from gradkit.check._result import finding as a_finding
 

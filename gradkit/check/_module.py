@@ -15,7 +15,7 @@ from gradkit.check._engine import Engine, MethodError, build, by_reverse, quiet,
 from gradkit.check._judge import Measured, Reference, judge
 from gradkit.check._model_subject import LossFunction, model_subject, parameter_name
 from gradkit.check._precision import FORMATS, short_name
-from gradkit.check._random import random_state_kept
+from gradkit.check._random_state import random_state_kept
 from gradkit.check._result import CheckResult, Line
 from gradkit.check._result import finding as a_finding
 from gradkit.check._search import GOAL, LEVELS, STARTS, named_culprits

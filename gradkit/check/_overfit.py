@@ -12,7 +12,7 @@ from torch import nn
 from gradkit.check._batches import cast, twin_of
 from gradkit.check._errors import CheckInputError
 from gradkit.check._model_subject import LossFunction
-from gradkit.check._random import random_state_kept
+from gradkit.check._random_state import random_state_kept
 from gradkit.check._result import CheckResult, Line, Verdict
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gradkit.check._batches import Forward, cast, floating, twin_of
-from gradkit.check._random import RandomState
+from gradkit.check._random_state import RandomState
 
 
 class Runner:

@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_flatten, tree_flatten_with_path, tree_unfla
 from gradkit.check._errors import CheckInputError, MethodError
 from gradkit.check._leaves import copied, drawn, first_line, kind, path_name, placed, shapes_in_words
 from gradkit.check._precision import format_of
-from gradkit.check._random import RandomState, RandomTape
+from gradkit.check._random_state import RandomState, RandomTape
 from gradkit.check._replay import LowestPrecision
 
 Function = Callable[..., Any]

@@ -39,6 +39,10 @@ MISTAKES = {
     ("--trsut", "x"): "Unknown option '--trsut'. Did you mean '--trust'?",
     ("order=2", "methods=manual"): "order=2 checks reverse and forward",
     ("target={",): "cannot be read",
+    ("scale=range(1,1e12)",): "gives more than 1000 values",
+    ("scale=1e400",): "finite number",
+    ("target=",): "unknown name ''",
+    ("dtype=null",): "dtype",
 }
 
 

@@ -19,6 +19,15 @@ LINE_SECONDS = 10.0
 """Without a terminal a line is printed at most this often within an epoch."""
 
 
+class _Console(Console):
+    """A console that goes quiet when its reader has gone, where Rich's own ends the program."""
+
+    def on_broken_pipe(self) -> None:
+        """Write nothing more."""
+        self.quiet = True
+        raise BrokenPipeError
+
+
 class Display:
     """Prints to standard output, and goes silent when that is closed.
 
@@ -29,7 +38,7 @@ class Display:
 
     def __init__(self, progress: str = "auto", *, silent: bool = False) -> None:
         self._closed = silent
-        self.console = Console(highlight=False, soft_wrap=not sys.stdout.isatty() if sys.stdout else True)
+        self.console = _Console(highlight=False, soft_wrap=not sys.stdout.isatty() if sys.stdout else True)
         bar = progress == "bar" or (progress == "auto" and self.console.is_terminal)
         self.style = "none" if silent or progress == "none" else ("bar" if bar else "lines")
 

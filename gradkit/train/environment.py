@@ -37,7 +37,12 @@ def versions() -> dict[str, str]:
     return found
 
 
-def environment(fabric: Fabric) -> dict[str, Any]:
+def effective_precision(fabric: Fabric, dtype: torch.dtype) -> str:
+    """What the loop computes in: `64-true` for float64 parameters, otherwise what Fabric settled on."""
+    return "64-true" if dtype == torch.float64 else str(fabric.strategy.precision.precision)
+
+
+def environment(fabric: Fabric, dtype: torch.dtype) -> dict[str, Any]:
     """Where and how the run really computes; Fabric may have replaced what was asked for."""
     device = fabric.device
     return {
@@ -45,7 +50,7 @@ def environment(fabric: Fabric) -> dict[str, Any]:
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
         "processes": fabric.world_size,
         "strategy": type(fabric.strategy).__name__,
-        "precision": fabric.strategy.precision.precision,
+        "precision": effective_precision(fabric, dtype),
         "threads": torch.get_num_threads(),
         "platform": platform.platform(),
         "cpu_count": os.cpu_count(),

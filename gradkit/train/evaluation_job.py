@@ -39,7 +39,7 @@ def evaluate_run(config: TrainConfig, context: JobContext, fabric: Fabric, displ
             f"The data of {run} have changed: it was trained on {trained_on}, now they are {dataset.fingerprint}."
         )
     dtype = torch.float64 if config.trainer.precision == "64" else torch.float32
-    model = build_model(config.model, dataset.input_shape, trust=context.trust)
+    model = build_model(config.model, dataset.input_shape, trust=context.trust).to(dtype)
     state, damaged = Checkpoints(run / "checkpoints").latest()
     try:
         model.load_state_dict(state["model"])
@@ -79,7 +79,7 @@ def evaluate_run(config: TrainConfig, context: JobContext, fabric: Fabric, displ
         "inference": mode,
         "metrics": metrics,
         "cost": cost.to_dict(),
-        "environment": environment(fabric),
+        "environment": environment(fabric, dtype),
         "versions": versions(),
     }
     try:

@@ -9,6 +9,7 @@ import sys
 import time
 import warnings
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,7 @@ def execute(config: TrainConfig, context: JobContext) -> None:
         check_writable(context.run_folder)
         if config.trainer.devices > 1:
             try:
-                fabric.launch(train_in_process, config, context)  # type: ignore[arg-type]
+                fabric.launch(partial(train_in_process, config=config, context=context))
             except SystemExit:
                 end_children()
                 raise
@@ -97,7 +98,9 @@ def make_fabric(config: TrainConfig) -> Fabric:
         if trainer.threads is not None:
             torch.set_num_threads(trainer.threads)
         accelerator = {"cuda": "cuda", "gpu": "gpu"}.get(trainer.accelerator, trainer.accelerator)
-        precision: Any = {"32": "32-true", "64": "64-true"}.get(trainer.precision, trainer.precision)
+        # Fabric's 64-true hands outputs back in float32, through which a float64 loss loses half its digits; the session
+        # converts the model itself.
+        precision: Any = {"32": "32-true", "64": "32-true"}.get(trainer.precision, trainer.precision)
         strategy = trainer.strategy
         if trainer.devices > 1 and "TORCHELASTIC_RUN_ID" not in os.environ:
             # Processes started by Fabric itself: a second reading of the command line would compose a second run.

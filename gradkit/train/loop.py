@@ -122,6 +122,7 @@ class TrainingLoop:
                 elif self.stop_requested():
                     progress.stopped_because = "signal"
                 if progress.stopped_because is not None:
+                    progress.seconds = time.perf_counter() - started
                     break
                 loss = self.train_window(window)
                 progress.step += 1

@@ -99,7 +99,7 @@ class Recorder:
 def gradient_norms(parameters: Sequence[nn.Parameter]) -> tuple[Tensor, ...]:
     """2-norms whose own 2-norm is that of all gradients together: one each for few parameters, otherwise one."""
     try:
-        norms = torch._foreach_norm([parameter.grad for parameter in parameters])
+        norms = torch._foreach_norm([parameter.grad for parameter in parameters])  # type: ignore[misc]
     except (TypeError, NotImplementedError):  # a parameter without gradient, or a sparse one
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         if not gradients:

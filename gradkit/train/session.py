@@ -18,7 +18,7 @@ from gradkit.train.checkpoints import BEST, Checkpoints, load
 from gradkit.train.context import JobContext
 from gradkit.train.data import Batches, Split, load_dataset
 from gradkit.train.display import Display
-from gradkit.train.environment import environment, versions
+from gradkit.train.environment import effective_precision, environment, versions
 from gradkit.train.evaluate import evaluate
 from gradkit.train.gradients import build_gradient
 from gradkit.train.loop import Progress, TrainingLoop
@@ -71,7 +71,7 @@ class Session:
 
     def _build(self, context: JobContext) -> None:
         config, trainer, fabric = self.config, self.config.trainer, self.fabric
-        self.raw_model = build_model(config.model, self.dataset.input_shape, trust=context.trust)
+        self.raw_model = build_model(config.model, self.dataset.input_shape, trust=context.trust).to(self.dtype)
         module: nn.Module = torch.compile(self.raw_model) if trainer.compile else self.raw_model  # type: ignore[assignment]
         wrapped = fabric.setup_module(module)
         self.autocast: Callable[[], Any] = fabric.autocast if "mixed" in trainer.precision else nullcontext
@@ -154,7 +154,7 @@ class Session:
         splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
         return {
             "versions": versions(),
-            "environment": environment(self.fabric),
+            "environment": environment(self.fabric, self.dtype),
             "data": {
                 "name": dataset.name,
                 "fingerprint": dataset.fingerprint,
@@ -184,7 +184,7 @@ class Session:
             f"loss {config.loss.name}; optimizer {config.optimizer.name}, lr {config.optimizer.lr:g}; "
             f"seed {config.trainer.seed}"
         )
-        effective = str(self.fabric.strategy.precision.precision)
+        effective = effective_precision(self.fabric, self.dtype)
         if effective.split("-")[0] != config.trainer.precision.split("-")[0]:
             lines.append(
                 f"note: precision {config.trainer.precision} was asked for; this device computes in {effective}"

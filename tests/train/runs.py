@@ -30,7 +30,8 @@ def train_into(folder: Path, *overrides: str) -> dict[str, Any]:
     """Train into `folder` and return its manifest; the run must succeed."""
     from gradkit.store import read_manifest
 
-    assert train(*overrides, f"hydra.run.dir={folder}", "trainer.progress=none") == 0
+    quiet = () if "trainer.progress=none" in overrides else ("trainer.progress=none",)
+    assert train(*overrides, f"hydra.run.dir={folder}", *quiet) == 0
     return read_manifest(folder)
 
 

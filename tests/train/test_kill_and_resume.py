@@ -27,7 +27,7 @@ SETTINGS = (
     "trainer.progress=none",
     "trainer.accelerator=cpu",
 )
-STEPS = 32  # 341 samples are 11 micro-batches, 4 windows, in each of 8 epochs
+STEPS = 32  # 343 samples are 11 micro-batches, 4 windows, in each of 8 epochs
 
 
 def strike_at(step: int, number: int, *, within: bool) -> None:

@@ -265,8 +265,10 @@ def main() -> None:
                         note("Trainer + DataLoader / bare unshuffled, 4 steps", batch, paired(lightning, part.epoch, 3))
                         whole = paired(epoch_of(shuffled, everything=False), lightning, 3)
                         share = steps / shuffled.batches.steps_per_epoch
-                        for name in ("ratio", "quartile_low", "quartile_high"):
-                            whole[name] = round(1 / (whole[name] * share), 2)
+                        low, high = whole["quartile_low"], whole["quartile_high"]
+                        # Inverted, the upper quartile is the lower one.
+                        for name, value in (("ratio", whole["ratio"]), ("quartile_low", high), ("quartile_high", low)):
+                            whole[name] = round(1 / (value * share), 2)
                         note("Trainer + DataLoader / gradkit shuffled, per step", batch, whole, "at least 20")
                 del shuffled
             if batch >= 1024:

@@ -103,6 +103,14 @@ COMBINATIONS: tuple[Combination, ...] = (
         lambda c: "optimizer=lbfgs evaluates the loss several times per step and works on trainer.devices=1 only.",
     ),
     Combination(
+        # torch's strong-Wolfe search divides by the difference of two steps, which is 0 at a learning rate of 0.
+        lambda c: c.optimizer.name == "lbfgs" and c.schedule.name == "warmup",
+        lambda c: (
+            "optimizer=lbfgs searches for its own step and cannot start from a learning rate of 0;"
+            " take schedule=constant."
+        ),
+    ),
+    Combination(
         lambda c: _set(c, "nesterov") and not _set(c, "momentum"),
         lambda c: "optimizer.nesterov=true needs optimizer.momentum > 0; try optimizer=nesterov, which sets 0.9.",
     ),

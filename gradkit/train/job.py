@@ -98,8 +98,8 @@ def make_fabric(config: TrainConfig) -> Fabric:
         if trainer.threads is not None:
             torch.set_num_threads(trainer.threads)
         accelerator = {"cuda": "cuda", "gpu": "gpu"}.get(trainer.accelerator, trainer.accelerator)
-        # Fabric's 64-true hands outputs back in float32, through which a float64 loss loses half its digits; the session
-        # converts the model itself.
+        # Fabric's 64-true hands outputs back in float32, through which a float64 loss loses half its digits; the
+        # session converts the model itself.
         precision: Any = {"32": "32-true", "64": "32-true"}.get(trainer.precision, trainer.precision)
         strategy = trainer.strategy
         if trainer.devices > 1 and "TORCHELASTIC_RUN_ID" not in os.environ:

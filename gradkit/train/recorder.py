@@ -83,14 +83,14 @@ class Recorder:
         for name in extras[0]:
             columns[name] = read([extra[name] for extra in extras])
             self.maxima[name] = max(self.maxima.get(name, 0.0), *columns[name])
-        events: list[dict[str, Any]] = []
-        for index, (step, epoch, rate) in enumerate(rows):
-            values = {name: column[index] for name, column in columns.items()}
-            events.append(
-                {"event": "step", "attempt": self._attempt, "step": step, "epoch": epoch, **values, "lr": rate}
-            )
-            for mirror in self._mirrors:
-                mirror({**values, "lr": rate}, step)
+        names = ("event", "attempt", "step", "epoch", "lr", *columns)
+        events: list[dict[str, Any]] = [
+            dict(zip(names, ("step", self._attempt, *row, *values), strict=True))
+            for row, values in zip(rows, zip(*columns.values(), strict=True), strict=True)
+        ]
+        for mirror in self._mirrors:
+            for event in events:
+                mirror({name: event[name] for name in ("lr", *columns)}, event["step"])
         self.last = {name: column[-1] for name, column in columns.items()}
         if self._store is not None:
             self._store.append(events)

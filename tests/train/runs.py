@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gradkit.train.__main__ import main
 
+from gradkit.train.__main__ import main
 from gradkit.train.checkpoints import Checkpoints
 
 # Torch and Lightning are imported once, in the server that all children are forked from.

@@ -65,7 +65,7 @@ def test_default_choices_have_the_defaults_of_the_schema(group):
 
 def test_every_yaml_file_belongs_to_a_schema_or_is_a_preset():
     found = {path.relative_to(configs_folder()).with_suffix("").as_posix() for path in configs_folder().rglob("*.yaml")}
-    expected = {f"{group}/{choice}" for group in GROUPS for choice in GROUPS[group]} | {"train"}
+    expected = {f"{group}/{choice}" for group in GROUPS for choice in GROUPS[group]} | {"train", "check"}
     assert {name for name in found if not name.startswith("preset/")} == expected
 
 

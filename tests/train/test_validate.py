@@ -27,6 +27,7 @@ from gradkit.train.schema import (
     SyntheticData,
     TrainConfig,
     TrainerConfig,
+    WarmupSchedule,
     WorkedExampleData,
 )
 from gradkit.train.validate import check, check_ranges, nearest_path
@@ -99,6 +100,11 @@ PAIRS: dict[str, tuple[TrainConfig, str, TrainConfig]] = {
         config(optimizer=LbfgsOptimizer(), trainer=trainer(devices=2)),
         "trainer.devices",
         config(trainer=trainer(devices=2)),
+    ),
+    "lbfgs from a learning rate of 0": (
+        config(optimizer=LbfgsOptimizer(), schedule=WarmupSchedule()),
+        "learning rate of 0",
+        config(optimizer=LbfgsOptimizer(), schedule=CosineSchedule()),
     ),
     "nesterov without momentum": (
         config(optimizer=SgdOptimizer(nesterov=True)),

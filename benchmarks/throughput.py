@@ -176,7 +176,6 @@ def manual_against_autograd(batch: int, dimensions: int, pairs: int, repeats: in
     """Forward and gradient of logistic regression: autograd's time over the hand-derived one's."""
     from gradkit.train.gradients import build_gradient
     from gradkit.train.losses import build_loss
-
     from gradkit.train.models import build_model
 
     torch.manual_seed(0)

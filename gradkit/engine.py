@@ -118,7 +118,7 @@ class Engine:
         return tuple(sorted(self._findings.values(), key=lambda finding: -finding.severity.rank))
 
     def enrich(self, finding: Finding) -> None:
-        """Replace the stored finding of the same key, keeping its place; used when evidence arrives after the report."""
+        """Replace the stored finding of the same key, in its place; for evidence that arrives after the report."""
         if finding.key in self._findings:
             self._findings[finding.key] = finding
 

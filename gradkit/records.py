@@ -48,7 +48,8 @@ class DeepValues:
         fresh_norm_l2: 2-norm of the part this window's backward calls added.
         stale_norm_l2: 2-norm of the part earlier steps had consumed already.
         cosine: Cosine between the consumed and the fresh gradient; None when either is zero.
-        effective_learning_rate: Learning rate of the first parameter group times (g . f) / (f . f), the projection of the
+        effective_learning_rate: Learning rate of the first parameter group times (g . f) / (f . f), the projection of
+            the
             consumed gradient g on the fresh gradient f: what plain gradient descent really used along f.
         windows_mixed: Largest number of windows any consumed buffer held.
     """

@@ -1,4 +1,4 @@
-"""Deep mode: norms of the consumed, fresh and stale gradient and their cosine, queued at the step and read in blocks."""
+"""Deep mode: norms of the consumed, fresh and stale gradient and their cosine, read in blocks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 BLOCK = 64
-"""Windows queued before their numbers are read on a device that would have to be waited for; on a CPU they are read at once."""
+"""Windows queued before their numbers are read on a device that must be waited for; on a CPU they are read at once."""
 
 
 @dataclass(slots=True)
@@ -96,7 +96,8 @@ def _numbers(consumed: dict[int, Tensor], stale: dict[int, Tensor]) -> list[Tens
         return numbers
     rest = [buffer for i, buffer in consumed.items() if i not in stale]
     now = [consumed[i] for i in stale]
-    # The fresh part by subtraction, tensor by tensor: from norms alone it would drown in rounding once the stale part is large.
+    # The fresh part by subtraction, tensor by tensor: from norms alone it would drown in rounding once the stale part
+    # is large.
     fresh = [torch.sub(a, b) for a, b in zip(now, stale.values(), strict=True)]
     along = torch.stack([torch.sum(a * b).to(numbers[0]) for a, b in zip(now, fresh, strict=True)]).sum()
     nothing = torch.zeros_like(numbers[0])

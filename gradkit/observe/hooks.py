@@ -1,9 +1,10 @@
 """Attaches to torch once per process, whatever the number of monitors, and detaches without a trace.
 
 Attached are: the two module-level names of autograd's engine call, through which every route to a backward goes (the
-methods, the functions bound early, scalers, Accelerate, Fabric, Lightning, Hugging Face); torch's global optimizer hooks;
-and `Optimizer.__init__`, to know an optimizer before its first step. Nothing is put on modules or tensors, no torch mode
-is entered, and nothing here may be compiled.
+methods, the functions bound early, scalers, Accelerate, Fabric, Lightning, Hugging Face); torch's global optimizer
+hooks;
+and `Optimizer.__init__`, to know an optimizer before its first step. Nothing is put on modules or tensors, no torch
+mode is entered, and nothing here may be compiled.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-
 import types
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -69,14 +69,14 @@ class Tap:
         self._restore = []
         for name in _ENGINE_NAMES:
             module = sys.modules[name]
-            wrapper = _watched_engine(module._engine_run_backward, self)  # type: ignore[attr-defined]
+            wrapper = _watched_engine(module._engine_run_backward, self)
             self._replace(module, "_engine_run_backward", wrapper, f"{name}._engine_run_backward")
         optimizer_class = torch.optim.Optimizer
         self._replace(
             optimizer_class, "__init__", _watched_init(optimizer_class.__init__, self), "torch.optim.Optimizer.__init__"
         )
-        before = _optimizer_module.register_optimizer_step_pre_hook(self._pre_step)  # type: ignore[attr-defined]
-        after = _optimizer_module.register_optimizer_step_post_hook(self._post_step)  # type: ignore[attr-defined]
+        before = _optimizer_module.register_optimizer_step_pre_hook(self._pre_step)
+        after = _optimizer_module.register_optimizer_step_post_hook(self._post_step)
         self._restore.append(("torch.optim global pre-step hook", _remover(before)))
         self._restore.append(("torch.optim global post-step hook", _remover(after)))
 

@@ -174,7 +174,7 @@ def _judge_clearing(ledger: Ledger, verdict: Verdict, *, closure: bool) -> None:
 
 
 def _learn_harmless(ledger: Ledger, probe: Tensor | None) -> None:
-    """Remember how this loop changes gradients between backward and step without clearing them (clipping, averaging)."""
+    """Remember how this loop changes gradients between backward and step without clearing them (clipping)."""
     if probe is None:
         return
     identity, version = ledger.probe_exit

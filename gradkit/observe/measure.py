@@ -30,6 +30,7 @@ _FULL = (torch.float32, torch.float64)
 
 
 def plain(tensor: Tensor) -> Tensor:
+    """The dense tensor behind a wrapper: the local shard of a DTensor, the values of a sparse one, else itself."""
     local = getattr(tensor, "_local_tensor", None)  # DTensor
     if isinstance(local, Tensor):
         tensor = local

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from gradkit.report.text import Report
 
 
+_REPORTS = ("findings", "always", "never")
+
+
 class Monitor:
     """Watches the named models and optimizers, or with none the whole process, between `start` and `stop`.
 
@@ -74,9 +77,9 @@ class Monitor:
             raise ConfigError(
                 f"budget is the largest share of wall time for reads, above 0 and at most 1, not {budget!r}."
             )
-        if report not in ("findings", "always", "never"):
+        if report not in _REPORTS:
             raise ConfigError(
-                f"report must be 'findings', 'always' or 'never', not {report!r}.{did_you_mean(report, ['findings', 'always', 'never'])}"
+                f"report must be 'findings', 'always' or 'never', not {report!r}.{did_you_mean(report, _REPORTS)}"
             )
         self.models, self._named = sort_targets(targets)
         self.deep = deep
@@ -215,7 +218,7 @@ class Monitor:
         self._every_window = True
 
     def contain(self, where: str, error: Exception) -> None:
-        """Turn an exception of gradkit's own into GK900 and forget what was known, so that nothing false follows from it."""
+        """Turn an exception of gradkit's own into GK900 and forget what was known: nothing false may follow from it."""
         self.engine.crashed(f"gradkit's observer ({where})", error)
         for ledger in self._ledger_list:
             ledger.forget()
@@ -332,7 +335,8 @@ class Monitor:
         verdict = self._judged.pop(ledger.number, None)
         try:
             if ledger.number in self._wrapped:
-                # Another optimizer did the work on the same parameters (SAM, Lookahead): this one consumed nothing itself.
+                # Another optimizer did the work on the same parameters (SAM, Lookahead): this one consumed nothing
+                # itself.
                 self._wrapped.discard(ledger.number)
                 verdict = verdict or Verdict()
             elif verdict is None:
@@ -432,7 +436,7 @@ class Monitor:
                 raise HygieneError(f"{finding.rule} {finding.name}: {finding.message}{where} {finding.remedy}")
 
     def _is_twin(self, ledger: Ledger, record: Window) -> bool:
-        """Whether another optimizer over exactly the same parameters has this finding already: one defect, one finding."""
+        """Whether another optimizer over the same parameters has this finding already: one defect, one finding."""
         code = "GK101" if record.windows_mixed else "GK102" if record.cleared else "GK103" if record.reused else ""
         first = self._reported.get((code, tuple(ledger.group_ids)))
         return first is not None and first != ledger.number
@@ -460,7 +464,8 @@ class Monitor:
         for ledger in self._ledger_list:
             if not ledger.steps and ledger.deposits_total >= 2 and "torch._dynamo" in sys.modules:
                 self._gap(
-                    f"{ledger.label} got gradients of {ledger.deposits_total} backward calls but its steps were not visible,"
+                    f"{ledger.label} got gradients of {ledger.deposits_total} backward calls but its steps were not"
+                    " visible,"
                     " as when the step itself is compiled",
                     ("GK101", "GK102", "GK103"),
                     "Compile the model rather than the step, or watch one run without compiling.",

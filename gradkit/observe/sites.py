@@ -130,7 +130,8 @@ def find_site(depth: int = 1) -> Site:
     """The nearest user frame above the caller.
 
     A user frame met before any framework's loop is the user's own call. One met after it is the line that started the
-    loop; the site then names the framework. User code that lives in site-packages is taken when there is nothing better.
+    loop; the site then names the framework. User code that lives in site-packages is taken when there is nothing
+    better.
 
     Args:
         depth: Frames to skip, as in `sys._getframe`.

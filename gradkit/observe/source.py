@@ -48,11 +48,9 @@ def _is_clearing(node: ast.AST) -> bool:
         )
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
         called = ast.unparse(node.value.func)
-        if called.endswith("zero_grad") or called.endswith("_foreach_zero_"):
+        if called.endswith(("zero_grad", "_foreach_zero_")):
             return True
-        return "grad" in called and (
-            called.endswith(".zero_") or called.endswith(".fill_") or called.endswith(".copy_")
-        )
+        return "grad" in called and (called.endswith((".zero_", ".fill_", ".copy_")))
     return False
 
 
@@ -115,7 +113,7 @@ def between(backward: Location | None, step: Location | None) -> list[Clearing]:
 
 
 def is_conditional(item: Clearing, step: Location) -> bool | None:
-    """Whether a clearing stands under a condition that the step does not share; None when the source is not readable."""
+    """Whether a clearing stands under a condition the step does not share; None when the source is not readable."""
     around = _around(step.file, step.line)
     if around is None:
         return None
@@ -129,7 +127,7 @@ def statement(file: str, item: Clearing, note: str) -> Statement:
 
 
 def missing(backward: Location | None, step: Location | None) -> list[Statement]:
-    """Statements that should have cleared stale gradients but did not: of the functions concerned, else of their class."""
+    """Statements that should have cleared stale gradients but did not, in the functions concerned or their class."""
     places = [place for place in (step, backward) if place is not None]
     found: list[Statement] = []
     for file in dict.fromkeys(place.file for place in places):

@@ -30,7 +30,8 @@ def sort_targets(targets: Iterable[Any]) -> tuple[list[nn.Module], list[Optimize
             optimizers += more_optimizers
         else:
             raise ConfigError(
-                f"`watch` takes models (torch.nn.Module) and optimizers (torch.optim.Optimizer), not {type(target).__name__}."
+                "`watch` takes models (torch.nn.Module) and optimizers (torch.optim.Optimizer), not"
+                f" {type(target).__name__}."
                 " Call it with none of them to watch everything in this process."
             )
     return models, optimizers
@@ -40,9 +41,9 @@ def unwrapped(target: Any) -> Optimizer | None:
     """The torch optimizer inside a wrapper that hands its step on, or None."""
     for _ in range(8):
         inner = getattr(target, "optimizer", None) or getattr(target, "_optimizer", None)
-        if isinstance(inner, Optimizer) and not hasattr(target, "_optimizer_step_pre_hooks"):
-            target = inner
-        elif inner is not None and not isinstance(target, Optimizer) and isinstance(unwrapped_once(inner), Optimizer):
+        if (isinstance(inner, Optimizer) and not hasattr(target, "_optimizer_step_pre_hooks")) or (
+            inner is not None and not isinstance(target, Optimizer) and isinstance(unwrapped_once(inner), Optimizer)
+        ):
             target = inner
         else:
             break

@@ -1,11 +1,11 @@
 """A step consumed new gradients added to gradients an earlier step had already consumed.
 
 Reports:    buffers that were consumed, not cleared, added to by a backward, and consumed again by the same optimizer.
-Why:        the step then follows the sum of several windows instead of one; its direction and length are not those of the
-            loss just computed, and the sum grows with every window.
-Quiet when: the buffer was cleared by any means before this optimizer stepped again (None, zero_, a new tensor), also when
-            another loss deposited on it in between; its values were changed on purpose (averaged, decayed, overwritten);
-            nothing new arrived (GK103).
+Why:        the step then follows the sum of several windows instead of one; its direction and length are not those of
+            the loss just computed, and the sum grows with every window.
+Quiet when: the buffer was cleared by any means before this optimizer stepped again (None, zero_, a new tensor), also
+            when another loss deposited on it in between; its values were changed on purpose (averaged, decayed,
+            overwritten); nothing new arrived (GK103).
 Remedy:     Clear the gradients once per optimizer step, before the first backward of its window.
 Source:     PyTorch API reference, `torch.optim.Optimizer.zero_grad`.
 """
@@ -59,8 +59,8 @@ class StaleGradients(Rule[Window], code="GK101", severity=Severity.ERROR, since=
             optimizer=now.optimizer,
             parameters=sorted(mixed),
             message=(
-                f"Step {now.step} of {now.optimizer} consumed {len(mixed)} of {now.parameter_count} gradient(s) that still"
-                f" held what an earlier step had consumed: {max(mixed.values())} windows mixed."
+                f"Step {now.step} of {now.optimizer} consumed {len(mixed)} of {now.parameter_count} gradient(s) that"
+                f" still held what an earlier step had consumed: {max(mixed.values())} windows mixed."
             ),
             cost=(
                 "The update followed the sum of several windows; with plain gradient descent that acts like momentum 1."

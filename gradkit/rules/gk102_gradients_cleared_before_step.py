@@ -1,12 +1,13 @@
 """A backward deposited gradients, something cleared them, and the optimizer then stepped without them.
 
-Reports:    windows in which every deposited gradient was gone (None, zeroed, replaced by zeros) when the step came; with
-            a declared number of micro-batches per window, also windows that lost some of them.
-Why:        the step had nothing to follow: the weights stay, or move by momentum and weight decay alone, and no error is
-            raised.
-Quiet when: no step followed the clearing; new gradients arrived after it (sharpness-aware steps, gradients for logging);
-            only some parameters were cleared (a layer frozen for a while); the gradients were not finite or the clearing
-            stands under a condition of its own (a skipped update).
+Reports:    windows in which every deposited gradient was gone (None, zeroed, replaced by zeros) when the step came;
+            with a declared number of micro-batches per window, also windows that lost some of them.
+Why:        the step had nothing to follow: the weights stay, or move by momentum and weight decay alone, and no error
+            is raised.
+Quiet when: no step followed the clearing; new gradients arrived after it (sharpness-aware steps, gradients for
+            logging);
+            only some parameters were cleared (a layer frozen for a while); the gradients were not finite or the
+            clearing stands under a condition of its own (a skipped update).
 Remedy:     Move the clearing before the backward or after the step.
 Source:     PyTorch API reference, `torch.optim.Optimizer.zero_grad`.
 """
@@ -26,8 +27,8 @@ class GradientsClearedBeforeStep(Rule[Window], code="GK102", severity=Severity.E
     """Settings and check.
 
     Attributes:
-        repeats: Cleared windows in a row that are needed once the optimizer has trained normally; a single one then is more
-            likely a skipped update. The very first window of an optimizer is reported at once.
+        repeats: Cleared windows in a row that are needed once the optimizer has trained normally; a single one then
+            is more likely a skipped update. The very first window of an optimizer is reported at once.
     """
 
     repeats: int = 2

@@ -1,11 +1,12 @@
 """An optimizer stepped although nothing had been added to its gradients since its last step.
 
-Reports:    a second step on the very gradients the last step consumed (error); steps with no gradient on any parameter while
-            no backward ran at all (warning).
+Reports:    a second step on the very gradients the last step consumed (error); steps with no gradient on any
+            parameter while no backward ran at all (warning).
 Why:        the same gradient is applied twice, or the step does nothing; the loss that was meant never reached it.
 Quiet when: new gradients arrived by any means, also by assignment; the weights were put back in between (line search);
             gradients were set by hand and never came from a backward; a single empty step after a pass over the data
-            (flushing an accumulation that had no rest); another loss was back-propagated meanwhile (idle heads, experts).
+            (flushing an accumulation that had no rest); another loss was back-propagated meanwhile (idle heads,
+            experts).
 Remedy:     Call `backward()` once before each `step()`, and step each optimizer once per window.
 Source:     PyTorch API reference, `torch.optim.Optimizer.step`.
 """
@@ -25,8 +26,8 @@ class StepWithoutNewGradients(Rule[Window], code="GK103", severity=Severity.ERRO
     """Settings and check.
 
     Attributes:
-        empty_steps: Steps in a row without any gradient before the warning. A reused gradient is reported at once; one empty
-            step changes no weight and is how an accumulation without a rest is flushed.
+        empty_steps: Steps in a row without any gradient before the warning. A reused gradient is reported at once;
+            one empty step changes no weight and is how an accumulation without a rest is flushed.
     """
 
     empty_steps: int = 2
@@ -61,8 +62,8 @@ class StepWithoutNewGradients(Rule[Window], code="GK103", severity=Severity.ERRO
                 where=now.step_line,
                 optimizer=now.optimizer,
                 message=(
-                    f"Step {now.step} of {now.optimizer} was the {_ordinal(now.consecutive_empty)} in a row with no gradient on any of"
-                    f" its {now.parameter_count} parameter(s); no backward ran in between."
+                    f"Step {now.step} of {now.optimizer} was the {_ordinal(now.consecutive_empty)} in a row with no"
+                    f" gradient on any of its {now.parameter_count} parameter(s); no backward ran in between."
                 ),
                 cost="These steps did nothing.",
                 evidence={"parameters_held": now.parameter_count, "consecutive_empty_steps": now.consecutive_empty},

@@ -1,6 +1,7 @@
 """Something could not be observed, so some rules kept silent.
 
-Reports:    what was out of sight (a compiled step, a captured graph, a route around autograd) and which rules that silences.
+Reports:    what was out of sight (a compiled step, a captured graph, a route around autograd) and which rules that
+            silences.
 Why:        silence of those rules says nothing about that part of the run.
 Quiet when: everything the active rules need was visible.
 Remedy:     Watch one short run in which that part is visible.
@@ -28,5 +29,5 @@ class ObservationIncomplete(Rule[Gap], code="GK901", severity=Severity.NOTE, sin
         yield self.finding(
             message=f"{gap.what}; this silenced {silenced or 'no rule'}.",
             evidence={"what": gap.what, "silenced": list(gap.silenced)},
-            **({"remedy": gap.remedy} if gap.remedy else {}),
+            remedy=gap.remedy or None,
         )

@@ -1,0 +1,35 @@
+"""A fixture that fails any test which leaves a hook, patch or mode behind."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch.nn.utils import clip_grad
+
+
+def surroundings() -> dict[str, object]:
+    """Everything gradkit may attach to, by identity."""
+    optim = sys.modules["torch.optim.optimizer"]
+    return {
+        "engine": torch.autograd._engine_run_backward,
+        "engine in graph": sys.modules["torch.autograd.graph"]._engine_run_backward,
+        "Optimizer.__init__": torch.optim.Optimizer.__init__,
+        "zero_grad": torch.optim.Optimizer.zero_grad,
+        "clip": vars(clip_grad).get("_clip_grads_with_norm_"),
+        "clip value": clip_grad.clip_grad_value_,
+        "pre hooks": tuple(optim._global_optimizer_pre_hooks),
+        "post hooks": tuple(optim._global_optimizer_post_hooks),
+        "function modes": torch._C._len_torch_function_stack(),
+        "dispatch modes": torch._C._len_torch_dispatch_stack(),
+        "loader": torch.utils.data.dataloader._BaseDataLoaderIter.__next__,
+    }
+
+
+@pytest.fixture(autouse=True)
+def no_leaks() -> Iterator[None]:
+    before = surroundings()
+    yield
+    assert surroundings() == before, "something is still attached to torch"

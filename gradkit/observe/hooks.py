@@ -2,9 +2,8 @@
 
 Attached are: the two module-level names of autograd's engine call, through which every route to a backward goes (the
 methods, the functions bound early, scalers, Accelerate, Fabric, Lightning, Hugging Face); torch's global optimizer
-hooks;
-and `Optimizer.__init__`, to know an optimizer before its first step. Nothing is put on modules or tensors, no torch
-mode is entered, and nothing here may be compiled.
+hooks; the function that clips by norm; and `Optimizer.__init__`, to know an optimizer before its first step. Nothing is
+put on modules or tensors, no torch mode is entered, and nothing here may be compiled.
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 # `torch.optim` removes the name of its submodule, so it is not an attribute.
 _optimizer_module = sys.modules["torch.optim.optimizer"]
 _ENGINE_NAMES = ("torch.autograd.graph", "torch.autograd")
+_CLIPPING_NAME = "_clip_grads_with_norm_"
 
 
 class Tap:
@@ -75,6 +75,10 @@ class Tap:
         self._replace(
             optimizer_class, "__init__", _watched_init(optimizer_class.__init__, self), "torch.optim.Optimizer.__init__"
         )
+        clipping = sys.modules["torch.nn.utils.clip_grad"]
+        if _CLIPPING_NAME in clipping.__dict__:  # since torch 2.6; both ways to clip by norm go through it
+            wrapper = _watched_clipping(clipping.__dict__[_CLIPPING_NAME], self)
+            self._replace(clipping, _CLIPPING_NAME, wrapper, f"torch.nn.utils.clip_grad.{_CLIPPING_NAME}")
         before = _optimizer_module.register_optimizer_step_pre_hook(self._pre_step)
         after = _optimizer_module.register_optimizer_step_post_hook(self._post_step)
         self._restore.append(("torch.optim global pre-step hook", _remover(before)))
@@ -121,6 +125,16 @@ class Tap:
                 monitor.leave_backward(replaces, failed)
             except Exception as error:  # our own bug must not stop training; it becomes GK900
                 monitor.contain("leave_backward", error)
+
+    def before_clipping(self) -> list[Callable[[], None]]:
+        """What to call once gradients have been clipped: a scaled mixture of windows is the same mixture."""
+        after: list[Callable[[], None]] = []
+        for monitor in self.monitors:
+            try:
+                after += monitor.before_clipping()
+            except Exception as error:  # our own bug must not stop training; it becomes GK900
+                monitor.contain("before_clipping", error)
+        return after
 
     def _pre_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if is_compiling():
@@ -177,6 +191,20 @@ def _watched_init(original: Callable[..., None], tap: Tap) -> Callable[..., None
             tap.optimizer_created(self)
 
     return __init__
+
+
+def _watched_clipping(original: Callable[..., None], tap: Tap) -> Callable[..., None]:
+    @functools.wraps(original)
+    def clip(*args: Any, **kwargs: Any) -> None:
+        if is_compiling():
+            original(*args, **kwargs)
+            return
+        after = tap.before_clipping()
+        original(*args, **kwargs)
+        for follow in after:
+            follow()
+
+    return clip
 
 
 def _remover(handle: Any) -> Callable[[], bool]:

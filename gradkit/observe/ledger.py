@@ -12,7 +12,7 @@ step; no gradient's data is touched. The first `ARMED_WINDOWS` windows also queu
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -317,6 +317,26 @@ class Ledger:
                 mixture.version = buffer._version
             else:
                 del self.mixed[index]
+
+    def follow_scaling(self) -> Callable[[], None] | None:
+        """What to call after all gradients were scaled; None when there is no mixture to follow.
+
+        A mixture scaled by one factor holds the same windows in the same shares, so it stays one. Those that were
+        already changed otherwise are left as they are.
+        """
+        whole = []
+        for mixture in self.mixed.values():
+            buffer = mixture.buffer()
+            if buffer is not None and buffer._version == mixture.version:
+                whole.append((mixture, buffer))
+        if not whole:
+            return None
+
+        def follow() -> None:
+            for mixture, buffer in whole:
+                mixture.version = buffer._version
+
+        return follow
 
     def _look_at_mixtures(self) -> None:
         """Between two backward calls of one window: forget mixtures that were cleared, note those that were changed."""

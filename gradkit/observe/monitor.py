@@ -293,6 +293,10 @@ class Monitor:
                 ledger.backward_site = site
         self._site = None
 
+    def before_clipping(self) -> list[Callable[[], None]]:
+        """What to call after a clipping by norm, one for each ledger that holds a mixture."""
+        return [follow for ledger in self._ledger_list if (follow := ledger.follow_scaling()) is not None]
+
     def before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """An optimizer begins to step: what it is about to consume is judged, unless a closure will compute it."""
         ledger = self._ledgers.get(id(optimizer)) or self._register(optimizer)

@@ -98,7 +98,7 @@ class Tap:
 
     # --- events; every entry point contains gradkit's own mistakes ------------------------------------------------
 
-    def enter_backward(self) -> bool:
+    def enter_backward(self, roots: Any, retain_graph: bool, create_graph: bool) -> bool:
         """Tell the monitors that an accumulating backward begins; False when it is part of one already running."""
         if self.backward_depth:
             # Reentrant checkpointing runs a backward inside one, on a device thread of the engine when on a GPU.
@@ -109,7 +109,10 @@ class Tap:
         self.backward_depth = 1
         for monitor in self.monitors:
             try:
-                monitor.enter_backward()
+                monitor.enter_backward(roots, retain_graph, create_graph)
+            except HygieneError:
+                self.backward_depth = 0
+                raise
             except Exception as error:  # our own bug must not stop training; it becomes GK900
                 monitor.contain("enter_backward", error)
             except BaseException:  # an interrupt while we looked: the backward never starts
@@ -123,8 +126,16 @@ class Tap:
         for monitor in self.monitors:
             try:
                 monitor.leave_backward(replaces, failed)
+            except HygieneError:
+                raise
             except Exception as error:  # our own bug must not stop training; it becomes GK900
                 monitor.contain("leave_backward", error)
+
+    def enter_grad(self, roots: Any, retain_graph: bool, create_graph: bool) -> None:
+        """Tell the monitors that gradients are computed and returned, not accumulated."""
+        for monitor in self.monitors:
+            if monitor.sees_grad:
+                monitor.enter_grad(roots, retain_graph, create_graph)
 
     def before_clipping(self) -> list[Callable[[], None]]:
         """What to call once gradients have been clipped: a scaled mixture of windows is the same mixture."""
@@ -170,14 +181,21 @@ class Tap:
 def _watched_engine(original: Callable[..., Any], tap: Tap) -> Callable[..., Any]:
     @functools.wraps(original)
     def _engine_run_backward(t_outputs: Any, *args: Any, **kwargs: Any) -> Any:
-        if not kwargs.get("accumulate_grad") or is_compiling() or not tap.monitors or not tap.enter_backward():
+        # Positions: (grad_tensors, retain_graph, create_graph, inputs), as every caller in torch passes them.
+        if is_compiling() or not tap.monitors:
+            return original(t_outputs, *args, **kwargs)
+        retains, creates = (bool(args[1]), bool(args[2])) if len(args) > 2 else (False, False)
+        if not kwargs.get("accumulate_grad"):
+            tap.enter_grad(t_outputs, retains, creates)
+            return original(t_outputs, *args, **kwargs)
+        if not tap.enter_backward(t_outputs, retains, creates):
             return original(t_outputs, *args, **kwargs)
         try:
             result = original(t_outputs, *args, **kwargs)
         except BaseException:
             tap.leave_backward(False, True)
             raise
-        tap.leave_backward(len(args) > 2 and bool(args[2]), False)
+        tap.leave_backward(creates, False)
         return result
 
     return _engine_run_backward

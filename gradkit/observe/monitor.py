@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 from gradkit.engine import Engine, select_rules
@@ -22,10 +23,11 @@ from gradkit.observe.hooks import TAP
 from gradkit.observe.ledger import Ledger, Verdict
 from gradkit.observe.measure import Reader
 from gradkit.observe.names import Namer
+from gradkit.observe.observer import EVENTS, Observer, all_observers, overridden
 from gradkit.observe.places import locate
 from gradkit.observe.sites import Site, find_site
 from gradkit.observe.targets import sort_targets
-from gradkit.records import Gap, Location, RunInfo, Statement, Window
+from gradkit.records import Gap, Location, Record, RunInfo, Statement, Window
 
 if TYPE_CHECKING:
     from gradkit.report.text import Report
@@ -115,12 +117,14 @@ class Monitor:
         self._namer = Namer(self.models)
         self._deep = deep.Deep(self.reader)
         self._gaps: set[str] = set()
-        self._attached: tuple[str, ...] = ()
         self._running = False
         self._started = 0.0
         self._seconds = 0.0
         self._cuda = torch.version.cuda is not None
         self._capture_seen = False
+        self._observers: list[Observer] = []
+        self._calls: dict[str, list[tuple[Observer, Callable[..., None]]]] = {event: [] for event in EVENTS}
+        self.sees_grad = False
 
     # --- life ---------------------------------------------------------------------------------------------------
 
@@ -134,10 +138,10 @@ class Monitor:
             raise ConfigError("This monitor is already running; stop it first or make another with `gradkit.watch`.")
         self._running = True
         self._started = time.perf_counter()
+        self._start_observers()
         for optimizer in self._named or self._living_optimizers():
             self._register(optimizer)
         TAP.attach(self)
-        self._attached = TAP.attached
         return self
 
     def stop(self) -> Monitor:
@@ -147,8 +151,9 @@ class Monitor:
         self._running = False
         self._seconds = time.perf_counter() - self._started
         for name in TAP.detach(self):
-            self._gap(f"{name} was wrapped by another tool and could only be made passive", ())
-        self._attached = ()
+            self.gap(f"{name} was wrapped by another tool and could only be made passive", ())
+        for observer in self._observers:
+            self._run(observer, observer.stop)
         try:
             self._flush()
             self._note_gaps()
@@ -171,7 +176,9 @@ class Monitor:
     @property
     def attached(self) -> tuple[str, ...]:
         """What gradkit has attached to torch for this monitor; empty when it is not running."""
-        return self._attached
+        if not self._running:
+            return ()
+        return TAP.attached + tuple(name for observer in self._observers for name in observer.attached)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -223,6 +230,48 @@ class Monitor:
         for ledger in self._ledger_list:
             ledger.forget()
 
+    # --- observers ----------------------------------------------------------------------------------------------
+
+    def _start_observers(self) -> None:
+        self._observers = [
+            kind(self) for kind in all_observers() if any(self.engine.wants(record) for record in kind.kinds)
+        ]
+        self._calls = {event: [] for event in EVENTS}
+        for observer in self._observers:
+            for event in EVENTS:
+                if (method := overridden(observer, event)) is not None:
+                    self._calls[event].append((observer, method))
+            self._run(observer, observer.start)
+        self.sees_grad = bool(self._calls["enter_grad"])
+
+    def _run(self, observer: Observer, method: Callable[..., None], *args: Any) -> None:
+        """Call one observer; what it raises becomes GK900 and it hears nothing more."""
+        try:
+            method(*args)
+        except HygieneError:
+            raise
+        except Exception as error:  # our own bug must not stop training; it becomes GK900
+            self.engine.crashed(f"gradkit's {type(observer).__name__} observer ({method.__name__})", error)
+            for event, calls in self._calls.items():
+                self._calls[event] = [call for call in calls if call[0] is not observer]
+
+    def _tell(self, event: str, *args: Any) -> None:
+        for observer, method in self._calls[event]:
+            self._run(observer, method, *args)
+
+    def put(self, record: Record, source: object = None) -> None:
+        """Judge a record an observer wrote.
+
+        Args:
+            record: The record.
+            source: What it is about; rules with `lookback` are handed earlier records of the same source.
+
+        Raises:
+            HygieneError: A finding that `halt_on` names.
+        """
+        for finding in self.engine.put(record, source=source):
+            self._halt(finding)
+
     # --- optimizers ---------------------------------------------------------------------------------------------
 
     def _living_optimizers(self) -> list[Optimizer]:
@@ -254,6 +303,8 @@ class Monitor:
         self._ledger_list.append(ledger)
         self._parameters.update(map(id, ledger.parameters))
         weakref.finalize(optimizer, _drop, weakref.ref(self), key, weakref.ref(ledger)).atexit = False
+        if self._calls["optimizer_created"]:
+            self._tell("optimizer_created", optimizer)
         return ledger
 
     def _belongs(self, optimizer: Optimizer) -> bool:
@@ -268,7 +319,7 @@ class Monitor:
 
     # --- events -------------------------------------------------------------------------------------------------
 
-    def enter_backward(self) -> None:
+    def enter_backward(self, roots: Sequence[Tensor], retain_graph: bool = False, create_graph: bool = False) -> None:
         """A backward that accumulates into `.grad` begins."""
         self.backwards += 1
         if self._cuda and self._skips_capture():
@@ -278,6 +329,12 @@ class Monitor:
             ledger.enter_backward()
             wants_site = wants_site or ledger.wants_site
         self._site = find_site(3) if wants_site else None
+        if self._calls["enter_backward"]:
+            self._tell("enter_backward", roots, retain_graph, create_graph)
+
+    def enter_grad(self, roots: Sequence[Tensor], retain_graph: bool, create_graph: bool) -> None:
+        """Gradients are computed and returned, not accumulated."""
+        self._tell("enter_grad", roots, retain_graph, create_graph)
 
     _site: Site | None = None
 
@@ -292,6 +349,8 @@ class Monitor:
             if site is not None and ledger.deposits != before:
                 ledger.backward_site = site
         self._site = None
+        if self._calls["leave_backward"]:
+            self._tell("leave_backward", failed)
 
     def before_clipping(self) -> list[Callable[[], None]]:
         """What to call after a clipping by norm, one for each ledger that holds a mixture."""
@@ -316,6 +375,8 @@ class Monitor:
         if outer is not None:
             self._wrapped.add(outer.number)
         closure = args[1] if len(args) > 1 else kwargs.get("closure")
+        if self._calls["before_step"]:
+            self._tell("before_step", optimizer, callable(closure))
         self._judged[ledger.number] = None
         if callable(closure):
             ledger.had_gradients_before_step = any(parameter.grad is not None for parameter in ledger.parameters)
@@ -349,6 +410,8 @@ class Monitor:
             self._steps += 1
             ledger.snapshot(optimizer, verdict or Verdict())
             ledger.backwards_before = self.backwards + self.backwards_unseen
+        if self._calls["after_step"]:
+            self._tell("after_step", optimizer)
 
     # --- judging ------------------------------------------------------------------------------------------------
 
@@ -434,10 +497,13 @@ class Monitor:
         for finding in self.engine.put(record, source=number):
             if ledger is not None:
                 self._reported.setdefault((finding.rule, tuple(ledger.group_ids)), ledger.number)
-            if self.halt_on(finding):
-                place = finding.location
-                where = f" ({place.file}:{place.line})" if place else ""
-                raise HygieneError(f"{finding.rule} {finding.name}: {finding.message}{where} {finding.remedy}")
+            self._halt(finding)
+
+    def _halt(self, finding: Finding) -> None:
+        if self.halt_on(finding):
+            place = finding.location
+            where = f" ({place.file}:{place.line})" if place else ""
+            raise HygieneError(f"{finding.rule} {finding.name}: {finding.message}{where} {finding.remedy}")
 
     def _is_twin(self, ledger: Ledger, record: Window) -> bool:
         """Whether another optimizer over the same parameters has this finding already: one defect, one finding."""
@@ -462,12 +528,12 @@ class Monitor:
 
     def _note_gaps(self) -> None:
         if self._capture_seen:
-            self._gap("A CUDA graph was captured: its replays run without any hook", ("GK101", "GK102", "GK103"))
+            self.gap("A CUDA graph was captured: its replays run without any hook", ("GK101", "GK102", "GK103"))
         if self.backwards_unseen:
-            self._gap(f"{self.backwards_unseen} backward call(s) ran inside or beside another one", ("GK102", "GK103"))
+            self.gap(f"{self.backwards_unseen} backward call(s) ran inside or beside another one", ("GK102", "GK103"))
         for ledger in self._ledger_list:
             if not ledger.steps and ledger.deposits_total >= 2 and "torch._dynamo" in sys.modules:
-                self._gap(
+                self.gap(
                     f"{ledger.label} got gradients of {ledger.deposits_total} backward calls but its steps were not"
                     " visible,"
                     " as when the step itself is compiled",
@@ -475,7 +541,8 @@ class Monitor:
                     "Compile the model rather than the step, or watch one run without compiling.",
                 )
 
-    def _gap(self, what: str, silenced: Sequence[str], remedy: str = "") -> None:
+    def gap(self, what: str, silenced: Sequence[str], remedy: str = "") -> None:
+        """Say once that `what` could not be observed and which rules that silences."""
         if what not in self._gaps:
             self._gaps.add(what)
             self.engine.put(Gap(what=what, silenced=tuple(silenced), remedy=remedy))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import sys
 import time
 import weakref
@@ -124,6 +125,8 @@ class Monitor:
         self._capture_seen = False
         self._observers: list[Observer] = []
         self._calls: dict[str, list[tuple[Observer, Callable[..., None]]]] = {event: [] for event in EVENTS}
+        self._asleep: dict[Observer, float] = {}
+        self._wakes_at = math.inf
         self.sees_grad = False
 
     # --- life ---------------------------------------------------------------------------------------------------
@@ -238,11 +241,35 @@ class Monitor:
         ]
         self._calls = {event: [] for event in EVENTS}
         for observer in self._observers:
-            for event in EVENTS:
-                if (method := overridden(observer, event)) is not None:
-                    self._calls[event].append((observer, method))
+            self._listen(observer)
             self._run(observer, observer.start)
+
+    def _listen(self, observer: Observer) -> None:
+        for event in EVENTS:
+            if (method := overridden(observer, event)) is not None:
+                self._calls[event].append((observer, method))
         self.sees_grad = bool(self._calls["enter_grad"])
+
+    def _unlisten(self, observer: Observer) -> None:
+        for event, calls in self._calls.items():
+            self._calls[event] = [call for call in calls if call[0] is not observer]
+        self.sees_grad = bool(self._calls["enter_grad"])
+
+    def pause(self, observer: Observer, backwards: float = math.inf) -> None:
+        """Tell an observer no event until that many further backward calls have begun; a sleeping observer is free."""
+        self._unlisten(observer)
+        self._asleep[observer] = self.backwards + backwards
+        self._wakes_at = min(self._asleep.values())
+
+    def resume(self, observer: Observer) -> None:
+        """End a pause at once; an observer that is not paused, or was silenced by its own mistake, stays as it is."""
+        if self._asleep.pop(observer, None) is not None:
+            self._wakes_at = min(self._asleep.values(), default=math.inf)
+            self._listen(observer)
+
+    def _wake(self) -> None:
+        for observer in [item for item, due in self._asleep.items() if due <= self.backwards]:
+            self.resume(observer)
 
     def _run(self, observer: Observer, method: Callable[..., None], *args: Any) -> None:
         """Call one observer; what it raises becomes GK900 and it hears nothing more."""
@@ -252,8 +279,8 @@ class Monitor:
             raise
         except Exception as error:  # our own bug must not stop training; it becomes GK900
             self.engine.crashed(f"gradkit's {type(observer).__name__} observer ({method.__name__})", error)
-            for event, calls in self._calls.items():
-                self._calls[event] = [call for call in calls if call[0] is not observer]
+            self._unlisten(observer)
+            self._asleep.pop(observer, None)
 
     def _tell(self, event: str, *args: Any) -> None:
         for observer, method in self._calls[event]:
@@ -329,6 +356,8 @@ class Monitor:
             ledger.enter_backward()
             wants_site = wants_site or ledger.wants_site
         self._site = find_site(3) if wants_site else None
+        if self.backwards >= self._wakes_at:
+            self._wake()
         if self._calls["enter_backward"]:
             self._tell("enter_backward", roots, retain_graph, create_graph)
 

@@ -3,7 +3,8 @@
 The ledgers of the monitor serve GK101 to GK103 and are always there. Everything else is an observer: a module in
 `gradkit.observe.observers` with one subclass of `Observer`, found by name and made only when an active rule reads a
 kind of record that it writes, so that a rule nobody selected costs nothing. An observer overrides the events it needs
-and no others: those it does not override are never called.
+and no others: those it does not override are never called. One that has seen enough for now sleeps with
+`monitor.pause(self, backwards)` and then costs nothing at all, which is how a clean run stays within the budget.
 """
 
 from __future__ import annotations

@@ -1,0 +1,66 @@
+"""Observers that sleep hear nothing until they are due, and everything again afterwards."""
+
+import torch
+from torch import nn
+
+from gradkit.observe.monitor import Monitor
+from gradkit.observe.observer import Observer
+
+
+class Listener(Observer):
+    def __init__(self, monitor, pauses):
+        super().__init__(monitor)
+        self.pauses = dict(pauses)
+        self.heard = []
+
+    def enter_backward(self, roots, retain_graph, create_graph):
+        self.heard.append(self.monitor.backwards)
+        if self.monitor.backwards in self.pauses:
+            self.monitor.pause(self, self.pauses[self.monitor.backwards])
+
+    def enter_grad(self, roots, retain_graph, create_graph):
+        self.heard.append("grad")
+
+
+def heard(monkeypatch, pauses, backwards=10):
+    found = []
+
+    def observers():
+        return [lambda monitor: found.append(Listener(monitor, pauses)) or found[-1]]
+
+    class Kind:
+        kinds = ()
+
+        def __new__(cls, monitor):
+            return observers()[0](monitor)
+
+    Kind.kinds = (object,)
+    monkeypatch.setattr("gradkit.observe.monitor.all_observers", lambda: [Kind])
+    monitor = Monitor(report="never")
+    monkeypatch.setattr(monitor.engine, "wants", lambda kind: True)
+    weight = nn.Parameter(torch.ones(2))
+    with monitor:
+        for _ in range(backwards):
+            weight.sum().backward()
+            weight.grad = None
+        torch.autograd.grad(weight.sum(), weight)
+    assert not monitor.findings
+    return found[0].heard, monitor
+
+
+def test_a_sleeping_observer_is_called_again_at_the_due_backward(monkeypatch):
+    assert heard(monkeypatch, {2: 5})[0] == [1, 2, 7, 8, 9, 10, "grad"]
+
+
+def test_a_pause_without_end_lasts_and_turns_off_what_only_it_needed(monkeypatch):
+    calls, monitor = heard(monkeypatch, {3: float("inf")})
+    assert calls == [1, 2, 3]
+    assert not monitor.sees_grad
+
+
+def test_resuming_ends_a_pause_once(monkeypatch):
+    calls, monitor = heard(monkeypatch, {3: float("inf")})
+    (observer,) = monitor._asleep
+    monitor.resume(observer)
+    monitor.resume(observer)
+    assert len(monitor._calls["enter_backward"]) == 1

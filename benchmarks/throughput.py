@@ -21,6 +21,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -90,8 +91,9 @@ def make_session(samples: int, dimensions: int, folder: Path, **trainer: Any) ->
 
 
 def epoch_of(session: Session, *, everything: bool) -> Callable[[], None]:
-    """A function that trains one more epoch; `everything` evaluates, checkpoints and shows progress as a run does."""
+    """A function that trains one more epoch; `everything` evaluates, checkpoints, watches and shows progress."""
     loop = session.loop
+    watching: AbstractContextManager[Any] = session._watching() if everything else nullcontext()
     if everything:
         steps = session.display.follow(None, 0)
         session._steps = steps
@@ -104,7 +106,8 @@ def epoch_of(session: Session, *, everything: bool) -> Callable[[], None]:
     def epoch() -> None:
         loop.progress.stopped_because = None
         loop.config = replace(loop.config, epochs=loop.progress.epoch + 1)
-        loop.run()
+        with watching:
+            loop.run()
         session.recorder.flush()
 
     return epoch

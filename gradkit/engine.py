@@ -113,6 +113,11 @@ class Engine:
         for finding in self._crashed(where, error):
             self._merge(finding)
 
+    @property
+    def count(self) -> int:
+        """How many distinct findings there are."""
+        return len(self._findings)
+
     def findings(self) -> tuple[Finding, ...]:
         """All findings, worst first, then in the order they were first seen."""
         return tuple(sorted(self._findings.values(), key=lambda finding: -finding.severity.rank))

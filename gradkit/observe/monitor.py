@@ -451,6 +451,8 @@ class Monitor:
         verdict = judgement.judge(ledger, backwards_anywhere=elsewhere, closure=closure)
         if self._capture_seen:
             return Verdict()
+        if closure:
+            ledger.cleared_deposits = 0  # evaluations of one step (LBFGS) each clear what the one before left
         lost = bool(self.accumulate and ledger.cleared_deposits)
         if self._every_window or lost or verdict.worth_a_record:
             self._record(ledger, verdict, elsewhere, judged=lost or verdict.worth_a_record)

@@ -51,7 +51,7 @@ class Report:
         # A fixed width off a terminal: the same run gives the same text whatever the shell's size.
         width = None if stream.isatty() else 120
         console = Console(file=stream, width=width, no_color=not colour, highlight=False, soft_wrap=True)
-        for text in self._parts(notes):
+        for text in self.parts(notes=notes):
             console.print(text, soft_wrap=True)
 
     def text(self, *, notes: bool = False) -> str:
@@ -66,7 +66,16 @@ class Report:
 
         return to_json(self)
 
-    def _parts(self, notes: bool) -> list[Text]:
+    def totals(self) -> str:
+        """How much was watched, in words."""
+        return (
+            f"{_many(self.info.steps, 'optimizer step')} and {_many(self.info.backwards, 'backward call')} watched,"
+            f" {_many(self.info.optimizers, 'optimizer')}, {_many(self.info.parameters, 'parameter tensor')},"
+            f" {_many(len(self.rules), 'rule')} active"
+        )
+
+    def parts(self, *, notes: bool = False) -> list[Text]:
+        """The findings and the last line as Rich texts, for a console of the caller's."""
         shown = [finding for finding in self.findings if notes or finding.severity is not Severity.NOTE]
         parts = [_finding(finding) for finding in shown]
         parts.append(self._summary(len(self.findings) - len(shown)))
@@ -80,12 +89,7 @@ class Report:
         text = Text("gradkit: ", style="bold")
         verdict = ", ".join(said) if said else "no findings"
         text.append(verdict, style="bold red" if counts[Severity.ERROR] else "bold yellow" if said else "bold green")
-        text.append(
-            f". {_many(self.info.steps, 'optimizer step')} and {_many(self.info.backwards, 'backward call')} watched,"
-            f" {_many(self.info.optimizers, 'optimizer')}, {_many(self.info.parameters, 'parameter tensor')},"
-            f" {_many(len(self.rules), 'rule')} active.",
-            style="",
-        )
+        text.append(f". {self.totals()}.", style="")
         if hidden:
             text.append(f" {_many(hidden, 'note')} not shown.", style="dim")
         if self.dropped:

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from importlib import metadata
 
 import gradkit
-from gradkit.errors import ConfigError, GradkitError
+from gradkit.errors import ConfigError, GradkitError, HygieneError
 from gradkit.train.options import Options, read_options
 from gradkit.train.wording import one_line
 
 USAGE_ERROR = 2
+HALTED = 1
+"""Exit status when `watch.halt_on` ended the run."""
 INTERRUPTED = 130
 
 
@@ -32,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(read_options(sys.argv[1:] if argv is None else argv))
     except GradkitError as error:
         print(f"gradkit.train: {one_line(str(error))}", file=sys.stderr)
-        return USAGE_ERROR
+        return HALTED if isinstance(error, HygieneError) else USAGE_ERROR
     except KeyboardInterrupt:
         return INTERRUPTED
 

@@ -87,6 +87,21 @@ COMBINATIONS: tuple[Combination, ...] = (
         lambda c: _by_hand(c) and c.loss.name == "custom",
         lambda c: f"gradient={c.gradient.name} has no derivative of loss=custom; use gradient=autograd.",
     ),
+    # Faults.
+    Combination(
+        lambda c: c.fault.name != "none" and c.gradient.name == "manual",
+        lambda c: (
+            f"fault={c.fault.name} is a fault of training by autograd; gradient=manual runs no backward. Use"
+            " gradient=autograd or gradient=both."
+        ),
+    ),
+    Combination(
+        lambda c: c.fault.name in ("cleared_early", "stepped_twice") and c.optimizer.name == "lbfgs",
+        lambda c: (
+            f"fault={c.fault.name} changes what stands between backward and step; optimizer=lbfgs computes gradients"
+            " within its step. Use another optimizer."
+        ),
+    ),
     # Optimizers.
     Combination(
         lambda c: c.optimizer.name == "lbfgs" and c.optimizer.weight_decay > 0,

@@ -65,16 +65,23 @@ class Display:
         except (OSError, ValueError, AttributeError):  # standard output is gone altogether
             return
 
-    def follow(self, total_steps: int | None, done: int) -> StepDisplay:
-        """The display of a loop about to start at step `done` of `total_steps` (None when unknown)."""
-        return StepDisplay(self, total_steps, done)
+    def follow(self, total_steps: int | None, done: int, found: Callable[[], int] = lambda: 0) -> StepDisplay:
+        """The display of a loop about to start at step `done` of `total_steps` (None when unknown).
+
+        Args:
+            total_steps: Steps of the whole run.
+            done: Steps made before.
+            found: Returns how many findings there are so far; asked only when something is drawn.
+        """
+        return StepDisplay(self, total_steps, done, found)
 
 
 class StepDisplay:
     """Shows a loop's progress; `step` is cheap and touches the device only when something is drawn."""
 
-    def __init__(self, display: Display, total_steps: int | None, done: int) -> None:
+    def __init__(self, display: Display, total_steps: int | None, done: int, found: Callable[[], int]) -> None:
         self._display = display
+        self._found = found
         self._step = self._first = done
         self._total = total_steps
         self._started = self._next = time.perf_counter()
@@ -112,7 +119,8 @@ class StepDisplay:
         norm = grad_norm()
         norm_text = f"  grad norm {norm:.3g}" if norm is not None else ""
         rate = self._samples / max(now - self._started, 1e-9)
-        text = f"loss {loss():.4f}{self._metric}{norm_text}  {rate:,.0f} samples/s"
+        findings = f"  {count} finding{'s' * (count != 1)}" if (count := self._found()) else ""
+        text = f"loss {loss():.4f}{self._metric}{norm_text}  {rate:,.0f} samples/s{findings}"
         if self._bar is not None and self._task is not None:
             try:
                 self._bar.update(self._task, completed=self._step, description=text)

@@ -23,6 +23,8 @@ from gradkit.train.signals import StopSignals
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
+    from gradkit.train.watching import Watching
+
 
 def execute(config: TrainConfig, context: JobContext) -> None:
     """Train or evaluate as `config` says, in `context.run_folder`.
@@ -182,13 +184,18 @@ def train(config: TrainConfig, context: JobContext, fabric: Fabric, display: Dis
         store.update(
             status=status, ended=time.strftime("%Y-%m-%dT%H:%M:%S%z"), unwritten=complaints.subjects, **summary
         )
-        show_summary(display, store, context.run_folder)
+        show_summary(display, store, context.run_folder, session.watching)
     return signals.exit_status
 
 
-def show_summary(display: Display, store: RunStore, folder: Path) -> None:
-    """Print the metric table, the facts of the run, and where it is."""
+def show_summary(display: Display, store: RunStore, folder: Path, watching: Watching) -> None:
+    """Print findings, the metric table, the facts of the run, and where it is."""
     manifest = store.manifest
+    report = watching.report
+    if report is not None and report.findings:
+        display.say("", *report.parts())
+        if (growth := watching.growth()) is not None:
+            display.say("", growth)
     if "worked_example" in manifest:
         display.say("", gradient_table(manifest["worked_example"]))
     if manifest.get("metrics"):
@@ -199,17 +206,23 @@ def show_summary(display: Display, store: RunStore, folder: Path) -> None:
         ("steps", f"{manifest['steps']:,} in {timings['train_seconds']:.2f} s"),
         (
             "device",
-            f"{environment['device']}, {environment['processes']} process(es), precision {environment['precision']}",
+            f"{environment['device']}, {_processes(environment['processes'])}, precision {environment['precision']}",
         ),
     ]
     for name, value in manifest.get("differences", {}).items():
         facts.append((name.replace("_", " "), f"at most {value:.3g}"))
+    if report is not None:
+        facts.append(("findings", f"{len(report.findings) or 'none'}; {report.totals()}"))
     if manifest.get("unwritten"):
         facts.append(("not written", ", ".join(manifest["unwritten"])))
     facts.append(("run folder", str(folder)))
     if manifest["status"] == "interrupted":
         facts.append(("go on with", f"{Path(sys.executable).name} -m gradkit.train trainer.resume={folder}"))
     display.say("", fact_table(facts))
+
+
+def _processes(number: int) -> str:
+    return "1 process" if number == 1 else f"{number} processes"
 
 
 def gradient_table(example: dict[str, Any]) -> Any:

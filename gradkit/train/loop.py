@@ -19,7 +19,7 @@ from gradkit.train.data import Batches
 from gradkit.train.gradients import GradientMethod
 from gradkit.train.recorder import Recorder
 from gradkit.train.schedules import Schedule
-from gradkit.train.schema import TrainerConfig
+from gradkit.train.schema import FaultConfig, TrainerConfig
 
 _NOTHING = nullcontext()
 
@@ -77,6 +77,7 @@ class TrainingLoop:
         on_checkpoint: Called when a step checkpoint is due.
         on_step: Called after every step with the last loss, for the progress display; must not read the device.
         stop_requested: Asked before every step; true ends the loop between two steps.
+        fault: The settings of the fault to commit; the plain loop has none (see `gradkit.train.faults`).
     """
 
     config: TrainerConfig
@@ -92,6 +93,7 @@ class TrainingLoop:
     on_checkpoint: Callable[[], None]
     on_step: Callable[[Tensor], None]
     stop_requested: Callable[[], bool]
+    fault: Any = field(default_factory=FaultConfig)
     progress: Progress = field(default_factory=Progress)
 
     def __post_init__(self) -> None:

@@ -394,6 +394,58 @@ class LoggerConfig:
     tensorboard: bool = key(False, "write TensorBoard event files (needs gradkit[tensorboard])")
 
 
+# --- fault, watch ----------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class FaultConfig:
+    """No fault: the loop as it should be."""
+
+    name: str = key("none", "fault to commit", choices=("none",))
+
+
+@dataclass
+class UnzeroedFault(FaultConfig):
+    """Gradients are not cleared between steps, so each step follows the sum of several windows (GK101)."""
+
+    name: str = key("unzeroed", "fault to commit", choices=("unzeroed",))
+    every: int | None = key(None, "clear in every so many steps only; null never clears", low=2)
+
+
+@dataclass
+class UnzeroedPartlyFault(FaultConfig):
+    """Some parameters are left out when gradients are cleared (GK101)."""
+
+    name: str = key("unzeroed_partly", "fault to commit", choices=("unzeroed_partly",))
+    share: float = key(0.5, "share of the parameter tensors left out, the last ones, at least one", above=0, high=1)
+
+
+@dataclass
+class ClearedEarlyFault(FaultConfig):
+    """Gradients are cleared between backward and step, which has nothing to go by (GK102)."""
+
+    name: str = key("cleared_early", "fault to commit", choices=("cleared_early",))
+
+
+@dataclass
+class SteppedTwiceFault(FaultConfig):
+    """The optimizer steps twice on one gradient (GK103)."""
+
+    name: str = key("stepped_twice", "fault to commit", choices=("stepped_twice",))
+
+
+@dataclass
+class WatchConfig:
+    """How gradkit watches the loop: never changes the training itself."""
+
+    name: str = key("standard", "how closely to watch", choices=("none", "standard", "deep"))
+    select: list[str] | None = key(None, "rule codes or prefixes to judge by, such as [GK1]; null takes all")
+    ignore: list[str] = key([], "rule codes or prefixes to leave out")
+    halt_on: str | None = key(
+        None, "end the run at the first finding of this severity or worse", choices=("note", "warning", "error")
+    )
+
+
 @dataclass
 class TrainConfig:
     """One run."""
@@ -411,6 +463,8 @@ class TrainConfig:
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     inference: InferenceConfig = field(default_factory=InferenceConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
+    fault: FaultConfig = field(default_factory=FaultConfig)
+    watch: WatchConfig = field(default_factory=WatchConfig)
 
 
 GROUPS: dict[str, dict[str, type]] = {
@@ -465,5 +519,13 @@ GROUPS: dict[str, dict[str, type]] = {
         "requires_grad_false": InferenceConfig,
     },
     "logger": {"none": LoggerConfig, "csv": LoggerConfig, "tensorboard": LoggerConfig, "all": LoggerConfig},
+    "fault": {
+        "none": FaultConfig,
+        "unzeroed": UnzeroedFault,
+        "unzeroed_partly": UnzeroedPartlyFault,
+        "cleared_early": ClearedEarlyFault,
+        "stepped_twice": SteppedTwiceFault,
+    },
+    "watch": {"none": WatchConfig, "standard": WatchConfig, "deep": WatchConfig},
 }
 """Schema of every group choice that gradkit ships; the YAML files in `configs/` hold the values."""

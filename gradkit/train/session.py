@@ -20,6 +20,7 @@ from gradkit.train.data import Batches, Split, load_dataset
 from gradkit.train.display import Display
 from gradkit.train.environment import effective_precision, environment, versions
 from gradkit.train.evaluate import evaluate
+from gradkit.train.faults import loop_with_fault
 from gradkit.train.gradients import build_gradient
 from gradkit.train.loop import Progress, TrainingLoop
 from gradkit.train.losses import build_loss
@@ -30,6 +31,7 @@ from gradkit.train.recorder import Recorder
 from gradkit.train.schedules import build_schedule
 from gradkit.train.schema import NotebookModel, TrainConfig
 from gradkit.train.signals import StopSignals
+from gradkit.train.watching import Watching
 
 
 class Session:
@@ -128,7 +130,8 @@ class Session:
             learning_rate=lambda: float(groups[0]["lr"]),
             mirrors=(self.mirrors,) if self.mirrors is not None and self.mirrors.active else (),
         )
-        self.loop = TrainingLoop(
+        self.loop: TrainingLoop = loop_with_fault(config.fault.name)(
+            fault=config.fault,
             config=trainer,
             fabric=self.fabric,
             model=self.model,
@@ -183,6 +186,8 @@ class Session:
             f"loss {config.loss.name}; optimizer {config.optimizer.name}, lr {config.optimizer.lr:g}; "
             f"seed {config.trainer.seed}"
         )
+        if config.fault.name != "none":
+            lines.append(f"fault {config.fault.name}: {(type(config.fault).__doc__ or '').strip()}")
         effective = effective_precision(self.fabric, self.dtype)
         if effective.split("-")[0] != config.trainer.precision.split("-")[0]:
             lines.append(
@@ -197,7 +202,8 @@ class Session:
     def run(self, signals: StopSignals) -> dict[str, Any]:
         """Train to the end, evaluate on every split, and return what the manifest should say of it."""
         loop = self.loop
-        steps = self.display.follow(self.total_steps, loop.progress.step)
+        watching = self.watching = self._watching()
+        steps = self.display.follow(self.total_steps, loop.progress.step, lambda: watching.found)
         self._steps = steps
         samples = self.config.trainer.batch_size * self.config.trainer.accumulate * self.fabric.world_size
         loop.on_step = lambda loss: steps.step(samples, lambda: float(loss), self._last_norm)
@@ -206,10 +212,12 @@ class Session:
         if isinstance(self.config.model, NotebookModel) and loop.progress.step == 0:
             summary["worked_example"] = self._first_gradient()
         try:
-            progress = loop.run()
+            with watching:
+                progress = loop.run()
         finally:
             steps.finish()
             self.recorder.flush()
+            self._note_findings(watching)
         self.save_checkpoint()
         metrics: dict[str, Any] = {}
         if not signals.requested():
@@ -226,6 +234,25 @@ class Session:
             "timings": {"train_seconds": progress.seconds},
             "metrics": metrics,
         }
+
+    def _watching(self) -> Watching:
+        trainer = self.config.trainer
+        return Watching(
+            self.config.watch,
+            self.raw_model,
+            self.optimizer.optimizer,
+            accumulate=trainer.accumulate,
+            store=self.store,
+            attempt=self.attempt,
+            first_step=self.loop.progress.step,
+            flush_every=trainer.flush_every,
+        )
+
+    def _note_findings(self, watching: Watching) -> None:
+        """Into the manifest, also of a run that ends by an exception."""
+        if self.store is not None:
+            earlier = self.store.manifest.get("findings", []) if self.attempt > 1 else []
+            self.store.manifest.update(watching.facts(earlier))
 
     def _first_gradient(self) -> dict[str, float]:
         """The gradient of the notebook's two scalars on the whole training split, before the first step."""

@@ -24,6 +24,7 @@ RESUME_MAY_CHANGE = (
     "name",
     "logger.",
     "inference.",
+    "watch.",
     "trainer.resume",
     "trainer.epochs",
     "trainer.max_steps",

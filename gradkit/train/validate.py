@@ -29,7 +29,7 @@ def check(config: TrainConfig, trust: Sequence[str] = ()) -> None:
         trust: Module prefixes allowed for `model.target` and `loss.target`.
 
     Raises:
-        ConfigError: The first thing found, in the order: ranges, combinations, trust, packages, files.
+        ConfigError: The first thing found, in the order: ranges, combinations, trust, rules, packages, files.
     """
     check_ranges(config)
     for combination in COMBINATIONS:
@@ -38,6 +38,7 @@ def check(config: TrainConfig, trust: Sequence[str] = ()) -> None:
     for key, part in (("model.target", config.model), ("loss.target", config.loss)):
         if (target := getattr(part, "target", None)) is not None:
             check_path(target, trust, key)
+    check_rules(config)
     check_packages(config)
     check_files(config)
 
@@ -80,6 +81,21 @@ def _check_value(key: str, value: object, metadata: Mapping[str, Any]) -> None:
         or (below is not None and value >= below)
     ):
         raise ConfigError(f"{key}: expected a number {range_in_words(metadata)}{text}, got {value}.")
+
+
+def check_rules(config: TrainConfig) -> None:
+    """Refuse rule codes that do not exist.
+
+    Raises:
+        ConfigError: Names the key, the code and the nearest one.
+    """
+    from gradkit.engine import select_rules
+
+    for key, codes in (("watch.select", config.watch.select or []), ("watch.ignore", config.watch.ignore)):
+        try:
+            select_rules(codes)
+        except ConfigError as error:
+            raise ConfigError(f"{key}: {error}") from None
 
 
 def check_packages(config: TrainConfig) -> None:

@@ -24,9 +24,11 @@ from gradkit.train.schema import (
     NotebookModel,
     NpyData,
     SgdOptimizer,
+    SteppedTwiceFault,
     SyntheticData,
     TrainConfig,
     TrainerConfig,
+    UnzeroedFault,
     WarmupSchedule,
     WorkedExampleData,
 )
@@ -85,6 +87,16 @@ PAIRS: dict[str, tuple[TrainConfig, str, TrainConfig]] = {
         config(gradient=GradientConfig("both"), loss=CustomLoss(target="pkg.loss")),
         "loss=custom",
         config(loss=CustomLoss(target="pkg.loss")),
+    ),
+    "a fault without a backward": (
+        config(gradient=GradientConfig("manual"), fault=UnzeroedFault()),
+        "gradient=manual runs no backward",
+        config(gradient=GradientConfig("both"), fault=UnzeroedFault()),
+    ),
+    "lbfgs stepped twice": (
+        config(optimizer=LbfgsOptimizer(), fault=SteppedTwiceFault()),
+        "within its step",
+        config(optimizer=LbfgsOptimizer(), fault=UnzeroedFault()),
     ),
     "lbfgs with weight decay": (
         config(optimizer=LbfgsOptimizer(weight_decay=0.1)),

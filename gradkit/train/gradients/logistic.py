@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Any
 
 import torch
-from torch import Tensor, addmv, sigmoid
+from torch import Tensor, addmm, addmv, mm, mv, sigmoid
 from torch.nn.functional import linear, softplus
 
 from gradkit.train.gradients.derivation import ParameterGradient
+from gradkit.train.gradients.method import accumulate
 from gradkit.train.models.logistic import Logistic
 
-_Buffers = tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
+_Buffers = tuple[tuple[Tensor, ...], tuple[Any, ...]]
 """What forward and backward use for one batch size."""
 
 _SIZES_KEPT = 8
@@ -88,14 +90,16 @@ class FusedLogistic:
                 self._buffers.clear()
             self._buffers[n] = self._allocate(n)
         self._for_forward, self._for_backward = self._buffers[n]
-        self._shape = shape
+        self._shape, self._flat = shape, len(shape) == 2
 
     def _allocate(self, n: int) -> _Buffers:
         subtracted = self._row.new_ones(2, n)  # rows z and 1
         rows = self._row.new_empty(2, n)  # rows l and dl/dz
         shares, sizes, ones = (self._row.new_full((n,), value) for value in (1 / n, n, 1))
         forward = (self._offset.expand(n), self._row, subtracted, subtracted[0], rows, rows[0], rows[1], shares)
-        return forward, (rows[1], rows[1:], sizes, ones, shares, torch.zeros_like(self._weight))
+        # Dividing by a power of two is exact, before the sums as after them: the products take it along.
+        factor = 1 / n if n & (n - 1) == 0 else None
+        return forward, (factor, rows[1], rows[1:], sizes, ones, shares, torch.zeros_like(self._weight))
 
     def forward(self, features: Tensor, targets: Tensor) -> Tensor:
         """See `GradientMethod`."""
@@ -103,7 +107,7 @@ class FusedLogistic:
             self._bind()
         if features.shape != self._shape:
             self._adapt(features.shape)
-        if features.ndim != 2:
+        if not self._flat:
             features = features.flatten(1)
         offset, row, subtracted, z, rows, losses, dl_dz, shares = self._for_forward
         addmv(offset, features, row, out=z)
@@ -115,28 +119,21 @@ class FusedLogistic:
 
     def backward(self, loss: Tensor, share: float) -> None:
         """See `GradientMethod`."""
-        dl_dz, dl_dz_row, sizes, ones, shares, zeros = self._for_backward
-        samples = len(sizes)
-        if share == 1.0 and samples & (samples - 1) == 0:
-            # Dividing by a power of two is exact, before the sums as after them: the products take it along.
-            gradient = torch.addmm(zeros, dl_dz_row, self._features, beta=0, alpha=1 / samples)
-            ones = shares
+        factor, dl_dz, dl_dz_row, sizes, ones, shares, zeros = self._for_backward
+        if factor is not None and share == 1.0:
+            dl_dw = addmm(zeros, dl_dz_row, self._features, beta=0, alpha=factor)
+            dl_db = mv(dl_dz_row, shares)
         else:
             if share != 1.0:
                 dl_dz.mul_(share)
             dl_dz.div_(sizes)
-            gradient = dl_dz_row.mm(self._features)
-        # `accumulate`, written out: a call costs a fiftieth of the step.
-        parameter = self._weight
-        if parameter.grad is None:
-            parameter.grad = gradient
+            dl_dw, dl_db = mm(dl_dz_row, self._features), mv(dl_dz_row, ones)
+        weight, bias = self._weight, self._bias
+        if weight.grad is None and bias.grad is None:
+            weight.grad, bias.grad = dl_dw, dl_db
         else:
-            parameter.grad.add_(gradient)
-        gradient, parameter = dl_dz_row.mv(ones), self._bias
-        if parameter.grad is None:
-            parameter.grad = gradient
-        else:
-            parameter.grad.add_(gradient)
+            accumulate(weight, dl_dw)
+            accumulate(bias, dl_db)
 
     def differences(self) -> dict[str, Tensor]:
         """Nothing is compared."""

@@ -53,7 +53,7 @@ def test_a_sleeping_observer_is_called_again_at_the_due_backward(monkeypatch):
 
 
 def test_a_pause_without_end_lasts_and_turns_off_what_only_it_needed(monkeypatch):
-    _, monitor = heard(monkeypatch, {3: float("inf")})
+    calls, monitor = heard(monkeypatch, {3: float("inf")})
     assert calls == [1, 2, 3]
     assert not monitor.sees_grad
 

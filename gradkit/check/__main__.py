@@ -12,12 +12,12 @@ from typing import Any, NoReturn
 
 import gradkit
 from gradkit.check.schema import DTYPES, SWEPT, TARGETS, CheckConfig
+from gradkit.config.fields import range_in_words, type_in_words
+from gradkit.config.folder import configs_folder
+from gradkit.config.ranges import check_ranges
+from gradkit.config.trust import check_path
+from gradkit.config.wording import one_line, quoted
 from gradkit.errors import ConfigError, GradkitError, did_you_mean
-from gradkit.train.configs_folder import configs_folder
-from gradkit.train.keys import range_in_words, type_in_words
-from gradkit.train.trust import check_path
-from gradkit.train.validate import check_ranges
-from gradkit.train.wording import one_line, quoted
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
@@ -159,7 +159,7 @@ def _values(overrides: Sequence[str]) -> dict[str, Any]:
     from hydra.core.override_parser.types import QuotedString
     from hydra.errors import HydraException
 
-    from gradkit.train.overrides import count_arms
+    from gradkit.config.sweeps import count_arms
 
     parser = OverridesParser.create()
     keys = [each.name for each in dataclasses.fields(CheckConfig)]

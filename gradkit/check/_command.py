@@ -21,8 +21,8 @@ from gradkit.check._gradients import gradients
 from gradkit.check._result import COLOURS, ORDER, CheckResult, Line, Verdict, shown
 from gradkit.check._targets import BUILT_IN, Target, from_user
 from gradkit.check.schema import TARGETS, CheckConfig
+from gradkit.config.trust import import_trusted
 from gradkit.errors import ConfigError
-from gradkit.train.trust import import_trusted
 
 
 @dataclass(frozen=True)

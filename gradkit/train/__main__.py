@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from importlib import metadata
 
 import gradkit
+from gradkit.config.wording import one_line
 from gradkit.errors import ConfigError, GradkitError, HygieneError
 from gradkit.train.options import Options, read_options
-from gradkit.train.wording import one_line
 
 USAGE_ERROR = 2
 HALTED = 1
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(options: Options) -> int:
     if options.show == "help":
-        from gradkit.train.configs_folder import configs_folder
+        from gradkit.config.folder import configs_folder
         from gradkit.train.usage import help_text
 
         return _print(help_text(configs_folder(), options.overrides))

@@ -21,11 +21,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from gradkit.config.fields import fields_of, fits, type_in_words, types_of
+from gradkit.config.folder import configs_folder
+from gradkit.config.wording import quoted
 from gradkit.errors import ConfigError
-from gradkit.train.configs_folder import configs_folder
-from gradkit.train.keys import fields_of, fits, type_in_words, types_of, unknown_key
+from gradkit.train.keys import unknown_key
 from gradkit.train.schema import GROUPS, TrainConfig
-from gradkit.train.wording import quoted
 
 CONFIG_NAME = "train"
 HYDRA_1_3 = hydra_version.startswith("1.3.")

@@ -11,8 +11,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from gradkit.config.wording import listed, quoted
 from gradkit.errors import ConfigError, did_you_mean
-from gradkit.train.wording import listed, quoted
 
 COMPOSING_ERRORS: tuple[type[Exception], ...] = (
     HydraException,

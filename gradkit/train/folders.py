@@ -8,9 +8,9 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from gradkit.config.wording import quoted
 from gradkit.errors import ConfigError, RunFolderError
 from gradkit.store import MANIFEST
-from gradkit.train.wording import quoted
 
 
 def check_run_folder(cfg: DictConfig, *, resumed: bool) -> None:

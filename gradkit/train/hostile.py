@@ -10,8 +10,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf
 
+from gradkit.config.wording import quoted
 from gradkit.errors import ConfigError
-from gradkit.train.wording import quoted
 
 INSTANTIATE_WORDS = frozenset({"_target_", "_args_", "_partial_", "_recursive_", "_convert_"})
 

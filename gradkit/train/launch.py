@@ -13,6 +13,7 @@ from hydra._internal.hydra import Hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from gradkit.config.wording import listed, one_line, quoted
 from gradkit.errors import GradkitError, RunFolderError
 from gradkit.train.compose import CONFIG_NAME, typed
 from gradkit.train.context import JobContext
@@ -20,7 +21,6 @@ from gradkit.train.explain import COMPOSING_ERRORS, explained
 from gradkit.train.hostile import check_harmless
 from gradkit.train.plan import Plan
 from gradkit.train.validate import check
-from gradkit.train.wording import listed, one_line, quoted
 
 FAILED_ARMS = 1
 """Exit status of a sweep of which at least one run failed."""

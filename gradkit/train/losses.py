@@ -103,7 +103,7 @@ def smooth(targets: Tensor, smoothing: float) -> Tensor:
 
 
 def _custom(config: LossConfig, trust: Sequence[str]) -> LossFunction:
-    from gradkit.train.trust import import_trusted  # only a user's own code needs it
+    from gradkit.config.trust import import_trusted  # only a user's own code needs it
 
     if not isinstance(config, CustomLoss):
         raise ConfigError("loss=custom needs loss.target, the dotted path of a function.")

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
+from gradkit.config.wording import listed, quoted
 from gradkit.errors import ConfigError, did_you_mean
-from gradkit.train.wording import listed, quoted
 
 OPTIONS: dict[str, str] = {
     "-m, --multirun": "run every combination of the values given as key=1,2 or key=range(1,4)",

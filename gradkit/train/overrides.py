@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString, RangeSweep
+from hydra.core.override_parser.types import Override, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from gradkit.config.fields import fields_of, range_in_words, type_in_words, types_of
+from gradkit.config.wording import listed, quoted
 from gradkit.errors import ConfigError, did_you_mean
-from gradkit.train.keys import fields_of, range_in_words, top_keys, type_in_words, types_of, unknown_key
+from gradkit.train.keys import top_keys, unknown_key
 from gradkit.train.schema import GROUPS, TrainConfig
-from gradkit.train.wording import listed, quoted
 
 GROUP_NAMES = (*GROUPS, "preset")
 
@@ -203,22 +203,3 @@ def _wrong_type(
     return ConfigError(
         f"{key}: expected {type_in_words(annotation)}{f' ({limits})' if limits else ''}, got {quoted(value)}."
     )
-
-
-def count_arms(overrides: Iterable[Override]) -> int:
-    """How many runs a sweep has, without listing them: `range(0,1e12)` is to be refused, not listed.
-
-    Raises:
-        ConfigError: A range without an end.
-    """
-    total = 1
-    for each in overrides:
-        swept = each.value()
-        if isinstance(swept, RangeSweep):
-            start, stop, step = swept.start or 0, swept.stop or 0, swept.step
-            if not step or not all(math.isfinite(number) for number in (start, stop, step)):
-                raise ConfigError(f"{quoted(each.input_line)}: a range takes finite numbers and a step that is not 0.")
-            total *= max(0, math.ceil((stop - start) / step))
-        elif isinstance(swept, ChoiceSweep):
-            total *= len(swept.list)
-    return total

@@ -16,16 +16,17 @@ from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from gradkit.config.sweeps import count_arms
+from gradkit.config.wording import listed, quoted
 from gradkit.errors import ConfigError, GradkitError, RunFolderError
 from gradkit.train.compose import chosen_schemas, compose, typed
 from gradkit.train.explain import COMPOSING_ERRORS, explained
 from gradkit.train.folders import check_run_folder, check_sweep_folder
 from gradkit.train.hostile import check_harmless
-from gradkit.train.overrides import apply_keys, check_groups, check_operators, check_sweeps, count_arms, is_group, parse
+from gradkit.train.overrides import apply_keys, check_groups, check_operators, check_sweeps, is_group, parse
 from gradkit.train.schema import TrainConfig
 from gradkit.train.stored import OF_THE_CALL, StoredRun, check_same_run, read_stored
 from gradkit.train.validate import check
-from gradkit.train.wording import listed, quoted
 
 MOST_ARMS = 10_000
 """Runs in one sweep; more is taken for a mistake in a range."""

@@ -6,41 +6,10 @@ all read this file; nothing here may import torch, Lightning or Hydra.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-MISSING: Any = "???"
-"""A value the user has to give (OmegaConf's own marker)."""
-
-
-def key(
-    default: Any,
-    text: str,
-    *,
-    low: float | None = None,
-    high: float | None = None,
-    above: float | None = None,
-    below: float | None = None,
-    choices: Sequence[str] | None = None,
-) -> Any:
-    """A dataclass field that carries its help text and its allowed range.
-
-    Args:
-        default: The default; a list or dict is copied for every instance.
-        text: What the key means, with its unit.
-        low: Smallest allowed number, inclusive.
-        high: Largest allowed number, inclusive.
-        above: Numbers must be greater than this.
-        below: Numbers must be less than this.
-        choices: The allowed words.
-    """
-    limits = {"low": low, "high": high, "above": above, "below": below, "choices": choices}
-    metadata = {"help": text, **{name: value for name, value in limits.items() if value is not None}}
-    if isinstance(default, (list, dict)):
-        return field(default_factory=lambda: type(default)(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
-
+from gradkit.config.fields import MISSING, key
 
 # --- data ------------------------------------------------------------------------------------------------------------
 

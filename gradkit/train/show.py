@@ -11,13 +11,13 @@ from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
 from omegaconf import OmegaConf
 
+from gradkit.config.wording import quoted
 from gradkit.errors import ConfigError
 from gradkit.train.compose import CONFIG_NAME, chosen_schemas
 from gradkit.train.explain import COMPOSING_ERRORS, explained
 from gradkit.train.options import Options
 from gradkit.train.overrides import apply_keys, check_groups, check_operators, check_sweeps, is_group, parse
 from gradkit.train.plan import Planner, lines
-from gradkit.train.wording import quoted
 
 
 def shown(hydra: Hydra, options: Options) -> str:

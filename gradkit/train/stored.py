@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gradkit.config.wording import quoted
 from gradkit.errors import ConfigError, RunFolderError
 from gradkit.store import MANIFEST, plain, read_manifest
 from gradkit.train.schema import TrainConfig
 from gradkit.train.validate import nearest_path
-from gradkit.train.wording import quoted
 
 LARGEST_MANIFEST = 64 * 2**20
 """Bytes; a run.json above this was not written by gradkit."""

@@ -10,11 +10,12 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
+from gradkit.config.fields import fields_of, range_in_words, type_in_words, types_of
+from gradkit.config.wording import quoted
 from gradkit.errors import ConfigError, did_you_mean
-from gradkit.train.keys import fields_of, range_in_words, top_keys, type_in_words, types_of
+from gradkit.train.keys import top_keys
 from gradkit.train.options import OPTIONS
 from gradkit.train.schema import GROUPS, TrainConfig
-from gradkit.train.wording import quoted
 
 WIDTH = 118
 

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import importlib.util
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from gradkit.errors import ConfigError, did_you_mean
+from gradkit.config.ranges import check_ranges
+from gradkit.config.trust import check_path
+from gradkit.config.wording import quoted
+from gradkit.errors import ConfigError
 from gradkit.train.combinations import COMBINATIONS
-from gradkit.train.keys import range_in_words
 from gradkit.train.schema import TrainConfig
-from gradkit.train.trust import check_path
-from gradkit.train.wording import quoted
-
-LARGEST_INTEGER = 2**63 - 1
-"""What a tensor's index can hold."""
 
 
 def check(config: TrainConfig, trust: Sequence[str] = ()) -> None:
@@ -41,46 +35,6 @@ def check(config: TrainConfig, trust: Sequence[str] = ()) -> None:
     check_rules(config)
     check_packages(config)
     check_files(config)
-
-
-def check_ranges(part: Any, prefix: str = "") -> None:
-    """Refuse values outside the ranges and words of the schema, at every depth.
-
-    Raises:
-        ConfigError: Names the key, the range and the value.
-    """
-    for field in dataclasses.fields(part):
-        value, key = getattr(part, field.name), f"{prefix}{field.name}"
-        if dataclasses.is_dataclass(value):
-            check_ranges(value, f"{key}.")
-            continue
-        for each in value if isinstance(value, list) else [value]:
-            _check_value(key, each, field.metadata)
-
-
-def _check_value(key: str, value: object, metadata: Mapping[str, Any]) -> None:
-    text = f" ({metadata['help']})" if "help" in metadata else ""
-    if isinstance(value, str) and "\0" in value:
-        raise ConfigError(f"{key}: text may not hold a null character, got {quoted(value)}.")
-    if (choices := metadata.get("choices")) and value is not None and value not in choices:
-        near = did_you_mean(str(value), choices)
-        raise ConfigError(f"{key}: expected one of {', '.join(choices)}, got {quoted(value)}.{near}")
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ConfigError(f"{key}: expected a finite number{text}, got {value}.")
-    if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
-        raise ConfigError(
-            f"{key}: expected a number that fits 64 bits{text}, got one of {len(hex(value)) - 2} hex digits."
-        )
-    low, high, above, below = (metadata.get(limit) for limit in ("low", "high", "above", "below"))
-    if (
-        (low is not None and value < low)
-        or (high is not None and value > high)
-        or (above is not None and value <= above)
-        or (below is not None and value >= below)
-    ):
-        raise ConfigError(f"{key}: expected a number {range_in_words(metadata)}{text}, got {value}.")
 
 
 def check_rules(config: TrainConfig) -> None:

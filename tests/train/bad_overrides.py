@@ -7,7 +7,7 @@ import random
 import typing
 from collections.abc import Callable, Iterator
 
-from gradkit.train.keys import fields_of, types_of
+from gradkit.config.fields import fields_of, types_of
 from gradkit.train.schema import GROUPS, TrainConfig
 
 COMPLETING = {

@@ -22,7 +22,7 @@ def execute(config, context):
     if str(config.trainer.seed) in os.environ.get("STAND_IN_CRASH", "").split(","):
         raise ZeroDivisionError("a fault in the model")
     if config.model.name == "custom":
-        from gradkit.train.trust import import_trusted
+        from gradkit.config.trust import import_trusted
         import_trusted(config.model.target, context.trust, "model.target")
     manifest = {"schema_version": 1, "status": "completed", "overrides": list(context.overrides),
                 "config": dataclasses.asdict(config), "mode": config.mode, "cwd": os.getcwd(), "argv": sys.argv,

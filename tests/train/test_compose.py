@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 import yaml
 
+from gradkit.config import fields, wording
+from gradkit.config.folder import configs_folder
 from gradkit.errors import ConfigError
-from gradkit.train import configs_folder as configs_folder_module
-from gradkit.train import keys, wording
 from gradkit.train.compose import compose, session
-from gradkit.train.configs_folder import configs_folder
 from gradkit.train.plan import make_plan
 from gradkit.train.schema import GROUPS, TrainConfig
 
@@ -107,7 +106,7 @@ def test_configs_folder_prefers_the_one_inside_the_package(tmp_path, monkeypatch
     package = tmp_path / "site" / "gradkit"
     for folder in (package / "configs", package.parent / "configs"):
         folder.mkdir(parents=True)
-    monkeypatch.setattr(configs_folder_module.gradkit, "__file__", str(package / "__init__.py"))
+    monkeypatch.setattr(folder.gradkit, "__file__", str(package / "__init__.py"))
     with pytest.raises(ConfigError, match="install gradkit again"):
         configs_folder()
     (package.parent / "configs" / "train.yaml").touch()
@@ -198,6 +197,6 @@ def test_resume_in_a_configuration_file_is_refused(tmp_path):
 
 
 def test_documented_examples_of_words_and_keys_hold():
-    for module in (keys, wording):
+    for module in (fields, wording):
         assert doctest.testmod(module).failed == 0
         assert doctest.testmod(module).attempted > 0

@@ -1,8 +1,8 @@
 import pytest
 
+from gradkit.config.fields import fields_of
+from gradkit.config.folder import configs_folder
 from gradkit.errors import ConfigError
-from gradkit.train.configs_folder import configs_folder
-from gradkit.train.keys import fields_of
 from gradkit.train.options import OPTIONS, REFUSED, read_options
 from gradkit.train.schema import GROUPS, TrainConfig
 from gradkit.train.usage import default_choices, help_text, presets

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from gradkit.config.ranges import check_ranges
 from gradkit.errors import ConfigError
 from gradkit.train import validate
 from gradkit.train.combinations import COMBINATIONS
@@ -32,7 +33,7 @@ from gradkit.train.schema import (
     WarmupSchedule,
     WorkedExampleData,
 )
-from gradkit.train.validate import check, check_ranges, nearest_path
+from gradkit.train.validate import check, nearest_path
 
 
 def config(**parts) -> TrainConfig:

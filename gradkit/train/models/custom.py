@@ -25,7 +25,7 @@ def build_custom(config: CustomModel, input_shape: tuple[int, ...], trust: Seque
     Raises:
         ConfigError: The target cannot be imported or called, is not a module, or its output does not fit.
     """
-    from gradkit.train.trust import import_trusted  # only a user's own code needs it
+    from gradkit.config.trust import import_trusted  # only a user's own code needs it
 
     factory = import_trusted(config.target, trust, "model.target")
     try:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from gradkit.config.wording import quoted
 from gradkit.errors import ConfigError, did_you_mean
-from gradkit.train.wording import quoted
 
 
 def check_path(path: str, prefixes: Sequence[str], key: str) -> None:

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from gradkit.config.trust import import_trusted
 from gradkit.errors import ConfigError
-from gradkit.train.trust import import_trusted
 
 
 @pytest.fixture

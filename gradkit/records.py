@@ -156,17 +156,31 @@ class LossCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphCensus:
-    """How many autograd graphs of earlier steps were alive at one step.
+    """How many back-propagated graphs of earlier steps were alive at one step, written each time the number has grown.
 
     Attributes:
-        step: Number of backward calls so far.
-        alive: Graphs still alive, by their sentinels.
-        oldest: Age of the oldest in backward calls.
+        step: Optimizer steps so far.
+        alive: Graphs of steps before the last one that are still alive, by their marks.
+        growths: How many times in a row the number grew without ever falling.
+        reusable: Every backward of them was asked to retain its graph, so that a later one may go through it again.
+        operation: The operation whose result is kept, such as `AddBackward0`.
+        location: The user's line that computed what is kept.
+        holder: What keeps it, such as `losses[12]`; None where Python does not tell.
+        container: The container of `holder`, such as `losses`.
+        length: Entries of the container.
+        backward_line: The user's line of the last backward.
     """
 
     step: int
     alive: int
-    oldest: int
+    growths: int
+    reusable: bool = False
+    operation: str | None = None
+    location: Location | None = None
+    holder: str | None = None
+    container: str | None = None
+    length: int | None = None
+    backward_line: Location | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,11 +58,13 @@ def _is_leaf(node: Any) -> bool:
 
 
 def plant(nodes: Iterable[Any], key: str, mark: object) -> int:
-    """Put `mark` under `key` into the metadata of each node; returns how many nodes took it."""
+    """Put `mark` under `key` into the metadata of each node that has none there yet; returns how many took it."""
     count = 0
     for node in nodes:
-        node.metadata[key] = mark
-        count += 1
+        metadata = node.metadata
+        if key not in metadata:
+            metadata[key] = mark
+            count += 1
     return count
 
 

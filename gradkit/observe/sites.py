@@ -94,6 +94,11 @@ def _kind(filename: str) -> int:
     return known
 
 
+def is_user_code(filename: str) -> bool:
+    """Whether a file is the user's own, neither a library's nor torch's nor gradkit's."""
+    return _kind(filename) == _USER
+
+
 def _classify(filename: str) -> int:
     if filename.startswith(("<frozen", "<eval_with_key", "<torch_package", "<__array_function__", "<attrs generated")):
         return _HIDDEN

@@ -1,0 +1,178 @@
+"""One torch-function mode for a few single windows: who computed what, and on which line, once something is suspected.
+
+A mode makes every operation slower and would be compiled into a graph, so it is entered only to prove a suspicion, for
+one window at a time, a few times in a run, and never where compiled code exists. It is put at the bottom of torch's
+stack of modes (above a device context, which insists on the very bottom), so that contexts the user enters or leaves
+meanwhile nest above it. While a backward runs it hands every call on unseen.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._device import DeviceContext
+
+from gradkit.observe.hooks import TAP
+
+if TYPE_CHECKING:
+    from gradkit.observe.monitor import Monitor
+
+MAX_WINDOWS = 5
+"""Instrumented windows of one monitor, whatever number of rules asks."""
+
+
+class Witness:
+    """Sees the calls of an instrumented window; an observer hands one to `Instrument.enter`.
+
+    Args:
+        monitor: The monitor that is told when the witness makes a mistake.
+    """
+
+    def __init__(self, monitor: Monitor) -> None:
+        self.monitor = monitor
+
+    def calling(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Called before a torch function; what it returns is handed to `called`."""
+
+    def called(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any, before: Any) -> None:
+        """Called after a torch function that did not raise; nothing given may be kept beyond the window."""
+
+
+class _Mode(TorchFunctionMode):
+    """Hands calls to the witnesses; passive once they are gone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.witnesses: list[Witness] = []
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if TAP.backward_depth or not self.witnesses:
+            return func(*args, **kwargs)
+        before = [(witness, self._tell(witness, witness.calling, func, args, kwargs)) for witness in self.witnesses]
+        result = func(*args, **kwargs)
+        for witness, seen in before:
+            self._tell(witness, witness.called, func, args, kwargs, result, seen)
+        return result
+
+    def _tell(self, witness: Witness, method: Any, *args: Any) -> Any:
+        try:
+            return method(*args)
+        except Exception as error:  # our own bug must not stop training; it becomes GK900
+            if witness in self.witnesses:
+                self.witnesses.remove(witness)
+            witness.monitor.contain(f"{type(witness).__name__}.{method.__name__}", error)
+            return None
+
+
+class Instrument:
+    """The mode of this process and the witnesses that look through it."""
+
+    def __init__(self) -> None:
+        self._mode: _Mode | None = None
+        self._used: weakref.WeakKeyDictionary[Monitor, list[int]] = weakref.WeakKeyDictionary()
+
+    @property
+    def attached(self) -> bool:
+        """Whether the mode is on torch's stack."""
+        return self._mode is not None
+
+    def enter(self, witness: Witness) -> bool:
+        """Let a witness see every call from now on, until `leave`.
+
+        Returns:
+            False when that may not be: compiled code exists, or the monitor has used its `MAX_WINDOWS`.
+        """
+        if compiled_code_exists():
+            return False
+        step = witness.monitor.info.steps
+        used = self._used.setdefault(witness.monitor, [])
+        if step not in used:
+            if len(used) >= MAX_WINDOWS:
+                return False
+            used.append(step)
+        if self._mode is None:
+            self._mode = _Mode()
+            _insert(self._mode)
+        self._mode.witnesses.append(witness)
+        return True
+
+    def leave(self, witness: Witness) -> None:
+        """End what `enter` began; the last witness takes the mode off the stack."""
+        mode = self._mode
+        if mode is None:
+            return
+        if witness in mode.witnesses:
+            mode.witnesses.remove(witness)
+        # Inside its own handler (an optimizer that steps during a backward) the mode is not on the stack: it stays
+        # passive and is taken off by a later call.
+        if not mode.witnesses and _take_off(mode):
+            self._mode = None
+
+    def settle(self) -> None:
+        """Take a passive mode off the stack that could not be taken off when its last witness left."""
+        if self._mode is not None and not self._mode.witnesses and _take_off(self._mode):
+            self._mode = None
+
+
+def _stack() -> list[Any]:
+    """All modes taken off torch's stack, topmost first."""
+    return [torch.overrides._pop_mode() for _ in range(torch._C._len_torch_function_stack())]
+
+
+def _insert(mode: _Mode) -> None:
+    above = _stack()
+    if above and isinstance(above[-1], DeviceContext):
+        torch.overrides._push_mode(above.pop())
+    torch.overrides._push_mode(mode)
+    for other in reversed(above):
+        torch.overrides._push_mode(other)
+
+
+def _take_off(mode: _Mode) -> bool:
+    modes = _stack()
+    for other in reversed(modes):
+        if other is not mode:
+            torch.overrides._push_mode(other)
+    return any(other is mode for other in modes)
+
+
+def compiled_code_exists() -> bool:
+    """Whether `torch.compile` was used: a mode or a global hook would be compiled in, or force a recompilation."""
+    frames = sys.modules.get("torch._dynamo.eval_frame")
+    if frames is None:
+        return False
+    # `torch._dynamo.disable`, which torch's own optimizers use, is listed there too, without a backend.
+    return any(callable(backend) for backend in getattr(frames, "cached_backends", {0: print}).values())
+
+
+def tensors_in(value: Any, depth: int = 4) -> Iterator[Tensor]:
+    """The tensors of an argument or result, through lists, tuples, dictionaries and simple objects."""
+    if isinstance(value, Tensor):
+        yield value
+    elif depth and isinstance(value, (list, tuple, set, frozenset)):
+        for item in value:
+            yield from tensors_in(item, depth - 1)
+    elif depth and isinstance(value, Mapping):
+        for item in value.values():
+            yield from tensors_in(item, depth - 1)
+
+
+def name_of(function: Any) -> str:
+    """A torch function as its caller wrote it: `detach`, `cross_entropy`, `.data`, `.data =`."""
+    name = str(getattr(function, "__name__", type(function).__name__))
+    if name in ("__get__", "__set__"):
+        attribute = getattr(getattr(function, "__self__", None), "__name__", "attribute")
+        return f".{attribute}" + (" =" if name == "__set__" else "")
+    return name
+
+
+INSTRUMENT = Instrument()

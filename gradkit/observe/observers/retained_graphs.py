@@ -1,0 +1,191 @@
+"""Counts the graphs of earlier steps still alive and, when they grow, finds what keeps them; writes GraphCensus.
+
+A mark in the metadata of a graph's first nodes lives as long as any tensor that depends on a parameter through that
+graph. Marks are planted in the first windows of a run and in short bursts ever further apart; as long as one of them
+outlives its window, every further window is marked too, so that a leak once in fifty steps is still counted.
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from gradkit.observe import graph, holders
+from gradkit.observe.instrument import INSTRUMENT, Witness, tensors_in
+from gradkit.observe.observer import Observer
+from gradkit.observe.places import locate
+from gradkit.observe.sites import Site, find_site
+from gradkit.records import GraphCensus
+from gradkit.rules.gk202_graph_retained_across_steps import GraphRetainedAcrossSteps
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+    from gradkit.observe.monitor import Monitor
+
+BURST = 14
+"""Windows marked in one burst: enough for ten growths of a graph kept in every step."""
+FIRST_DISTANCE = 64
+"""Backward calls between the first two bursts; each later distance is four times as long."""
+MAX_PURSUIT = 1000
+"""Windows marked at most while something is kept that does not grow enough to be reported."""
+PAUSE_AFTER_REPORT = 4096
+"""Backward calls between a report and the next search, which costs a pass over all objects."""
+MAX_REPORTS = 3
+"""Reports of one run; the same leak found again only raises its count."""
+LINES_AFTER = 3
+"""Growths in a row after which one window is instrumented for the lines of its operations."""
+
+
+class _Lines(Witness):
+    """Writes the user's line of each operation of one window into the metadata of its node."""
+
+    def __init__(self, monitor: Monitor, key: str) -> None:
+        super().__init__(monitor)
+        self.key = key
+
+    def called(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any, before: Any) -> None:
+        """Remember the line of each new node; a view or an in-place result keeps the line it has."""
+        site: Site | None = None
+        for tensor in tensors_in(result, 2):
+            node: Any = tensor.grad_fn  # torch's stubs know no metadata
+            if node is not None and self.key not in node.metadata:
+                site = site or find_site(3)
+                node.metadata[self.key] = site
+
+
+class RetainedGraphs(Observer):
+    """Counts, and searches once."""
+
+    kinds = (GraphCensus,)
+
+    def __init__(self, monitor: Monitor) -> None:
+        super().__init__(monitor)
+        self._mark_key = f"gradkit.kept.{id(self)}"
+        self._line_key = f"gradkit.line.{id(self)}"
+        self._rule = next(rule for rule in monitor.rules if isinstance(rule, GraphRetainedAcrossSteps))
+        self._reports = 0
+        self._marks: list[tuple[int, bool, weakref.ref[graph.Mark]]] = []
+        self._window = 0
+        self._begun = 0
+        self._new_window = True
+        self._survivors = 0
+        self._growths = 0
+        self._optimizers: set[int] = set()
+        self._distance = FIRST_DISTANCE
+        self._lines = _Lines(monitor, self._line_key)
+        self._instrumented = False
+
+    @property
+    def attached(self) -> tuple[str, ...]:
+        """The mode, while one window is instrumented."""
+        return ("torch function mode",) if INSTRUMENT.attached else ()
+
+    def stop(self) -> None:
+        """Take the mode off if training ended inside an instrumented window."""
+        INSTRUMENT.leave(self._lines)
+        INSTRUMENT.settle()
+
+    def enter_backward(self, roots: Sequence[Tensor], retain_graph: bool, create_graph: bool) -> None:
+        """Count at the first backward of a window, and mark the graph about to be back-propagated."""
+        nodes = graph.roots_of(roots)
+        if self._new_window:
+            self._new_window = False
+            self._count()
+        if create_graph or not nodes:
+            return  # higher-order optimisation unrolls over several steps on purpose
+        mark = graph.Mark()
+        if graph.plant(graph.frontier(nodes), self._mark_key, mark):
+            self._marks.append((self._window, retain_graph, weakref.ref(mark)))
+
+    def after_step(self, optimizer: Optimizer) -> None:
+        """A window is over; the next may be the instrumented one."""
+        self._optimizers.add(id(optimizer))
+        self._window += 1
+        self._new_window = True
+        if self._instrumented:
+            INSTRUMENT.leave(self._lines)
+        elif self._growths >= LINES_AFTER:
+            self._instrumented = True  # once in a run
+            INSTRUMENT.enter(self._lines)
+
+    def _count(self) -> None:
+        self._marks = [entry for entry in self._marks if entry[2]() is not None]
+        # With several optimizers in turns, the variables of each one's last loss live until its next turn.
+        old = self._window - len(self._optimizers)
+        kept = [(window, retains) for window, retains, _ in self._marks if window < old]
+        survivors = len({window for window, _ in kept})
+        if survivors > self._survivors:
+            self._growths += 1
+        elif survivors < self._survivors:
+            self._growths = 0
+        grown, self._survivors = survivors > self._survivors, survivors
+        if grown:
+            reusable = all(retains for _, retains in kept)
+            if self._growths >= (self._rule.growths_reusable if reusable else self._rule.growths):
+                self.monitor.put(self._search({window for window, _ in kept}, reusable))
+                self._reports += 1
+                self._rest(PAUSE_AFTER_REPORT if self._reports < MAX_REPORTS else math.inf)
+                return
+        marked = self._window - self._begun
+        if (marked >= BURST and not survivors) or marked >= MAX_PURSUIT:
+            self._rest(self._distance)
+            self._distance *= 4
+
+    def _rest(self, distance: float) -> None:
+        """Forget the marks and sleep for `distance` backward calls."""
+        INSTRUMENT.leave(self._lines)
+        self._marks.clear()
+        self._survivors = self._growths = 0
+        self._window += len(self._optimizers) + 1
+        self._begun = self._window
+        self.monitor.pause(self, distance)
+
+    # --- what keeps them ------------------------------------------------------------------------------------------
+
+    def _search(self, windows: set[int], reusable: bool) -> GraphCensus:
+        """One pass over the living tensors; the record of this step with what was found."""
+        marks = {id(mark) for window, _, ref in self._marks if window in windows and (mark := ref()) is not None}
+        tensors = holders.living_tensors()
+        kept = [tensor for tensor in tensors if self._reaches(tensor.grad_fn, marks)]
+        del tensors
+        tensor = self._chosen(kept)
+        found: dict[str, Any] = {}
+        if tensor is not None:
+            site = graph.nearest([tensor.grad_fn], lambda node: node.metadata.get(self._line_key))
+            holder = holders.find_holder(tensor, (kept,))
+            found["operation"] = tensor.grad_fn.name() if tensor.grad_fn is not None else None
+            found["location"] = locate(site, self.monitor.models) if site is not None else None
+            if holder is not None:
+                found |= {"holder": holder.path, "container": holder.container, "length": holder.length}
+        del tensor
+        kept.clear()
+        return GraphCensus(
+            step=self.monitor.info.steps,
+            alive=self._survivors,
+            growths=self._growths,
+            reusable=reusable,
+            backward_line=locate(find_site(4), self.monitor.models),
+            **found,
+        )
+
+    def _reaches(self, node: Any, marks: set[int]) -> bool:
+        return bool(graph.nearest([node], lambda below: id(below.metadata.get(self._mark_key)) in marks))
+
+    def _chosen(self, kept: Sequence[Tensor]) -> Tensor | None:
+        """The tensor to name: the newest that some other one does not merely contain, with a known line if possible."""
+        if not kept:
+            return None
+        nodes: dict[int, Any] = {id(tensor): tensor.grad_fn for tensor in kept}
+        own = set(nodes.values())
+        innermost = [
+            tensor
+            for tensor in kept
+            if not graph.nearest([below for below, _ in nodes[id(tensor)].next_functions if below], own.__contains__)
+        ]
+        lined = [tensor for tensor in innermost or kept if self._line_key in nodes[id(tensor)].metadata]
+        return (lined or innermost or kept)[-1]

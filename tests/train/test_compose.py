@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from gradkit.config import fields, wording
+from gradkit.config import folder as folder_module
 from gradkit.config.folder import configs_folder
 from gradkit.errors import ConfigError
 from gradkit.train.compose import compose, session
@@ -106,7 +107,7 @@ def test_configs_folder_prefers_the_one_inside_the_package(tmp_path, monkeypatch
     package = tmp_path / "site" / "gradkit"
     for folder in (package / "configs", package.parent / "configs"):
         folder.mkdir(parents=True)
-    monkeypatch.setattr(folder.gradkit, "__file__", str(package / "__init__.py"))
+    monkeypatch.setattr(folder_module.gradkit, "__file__", str(package / "__init__.py"))
     with pytest.raises(ConfigError, match="install gradkit again"):
         configs_folder()
     (package.parent / "configs" / "train.yaml").touch()

@@ -12,7 +12,7 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-from gradkit.errors import CheckpointError
+from gradkit.errors import CheckpointError, ConfigError
 from gradkit.store import Complaints, RunStore
 from gradkit.train.checkpoints import BEST, Checkpoints, load
 from gradkit.train.context import JobContext
@@ -105,6 +105,8 @@ class Session:
             ranks=fabric.world_size,
             dtype=self.dtype,
         )
+        if getattr(config.model, "batch_norm", False):
+            refuse_single_sample(trainer.batch_size, self.batches.samples_per_epoch)
         steps_per_epoch = math.ceil(self.batches.steps_per_epoch / trainer.accumulate)
         self.total_steps = min(trainer.epochs * steps_per_epoch, trainer.max_steps or trainer.epochs * steps_per_epoch)
         self.schedule = build_schedule(
@@ -354,6 +356,22 @@ class Session:
             raise CheckpointError(
                 f"The checkpoint in {self.checkpoints.folder} does not fit this run: {reason}"
             ) from None
+
+
+def refuse_single_sample(batch_size: int, samples: int) -> None:
+    """Refuse micro-batches of which the last of an epoch holds one sample: batch-norm cannot normalise it.
+
+    Raises:
+        ConfigError: Names the next batch size that leaves none.
+    """
+    if samples % batch_size != 1:
+        return
+    better = next((size for size in range(batch_size + 1, samples + 1) if samples % size != 1), None)
+    advice = f"take trainer.batch_size={better}" if better is not None else "take more data"
+    raise ConfigError(
+        f"model.batch_norm=true cannot normalise a micro-batch of one sample, and trainer.batch_size={batch_size} leaves"
+        f" one of {samples} at the end of every epoch; {advice}."
+    )
 
 
 class no_warnings(warnings.catch_warnings):

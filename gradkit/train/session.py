@@ -369,8 +369,8 @@ def refuse_single_sample(batch_size: int, samples: int) -> None:
     better = next((size for size in range(batch_size + 1, samples + 1) if samples % size != 1), None)
     advice = f"take trainer.batch_size={better}" if better is not None else "take more data"
     raise ConfigError(
-        f"model.batch_norm=true cannot normalise a micro-batch of one sample, and trainer.batch_size={batch_size} leaves"
-        f" one of {samples} at the end of every epoch; {advice}."
+        "model.batch_norm=true cannot normalise a micro-batch of one sample, and"
+        f" trainer.batch_size={batch_size} leaves one of {samples} at the end of every epoch; {advice}."
     )
 
 

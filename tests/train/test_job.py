@@ -344,8 +344,8 @@ def test_a_gpu_trains(tmp_path: Path, precision: str) -> None:
 def test_batch_norm_refuses_a_single_sample_before_the_first_step(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    overrides = (*QUICK, "model=mlp", "model.batch_norm=true", f"hydra.run.dir={tmp_path}", "trainer.progress=none")
-    assert train(*overrides, "trainer.batch_size=18") == 2
+    overrides = (*QUICK, "model=mlp", "model.batch_norm=true", "trainer.progress=none")
+    assert train(*overrides, "trainer.batch_size=18", f"hydra.run.dir={tmp_path / 'a'}") == 2
     assert "leaves one of 343 at the end of every epoch; take trainer.batch_size=20." in capfd.readouterr().err
-    assert not (tmp_path / "events.jsonl").exists()
-    assert train(*overrides, "trainer.batch_size=20") == 0
+    assert not (tmp_path / "a" / "events.jsonl").exists()
+    assert train(*overrides, "trainer.batch_size=20", f"hydra.run.dir={tmp_path / 'b'}") == 0

@@ -184,6 +184,27 @@ class GraphCensus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """Backward calls of one line that kept their graph although nothing went through it again.
+
+    Attributes:
+        step: Optimizer steps so far.
+        option: `retain_graph` or `create_graph`, the option that kept the graph.
+        count: Backward calls of that line in a row whose graph was freed without a second use.
+        nodes: Nodes of the last such graph.
+        other_calls: The same file differentiates at a line that has not run yet, which may be the second use.
+        location: The user's line of the backward.
+    """
+
+    step: int
+    option: str
+    count: int
+    nodes: int = 0
+    other_calls: bool = False
+    location: Location | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Membership:
     """The parameters of an optimizer against those of the models, written when either changes.
 
@@ -245,4 +266,4 @@ class RunInfo:
     seconds: float = 0.0
 
 
-Record = Window | Pass | LossCall | GraphCensus | Membership | Gap | Crash
+Record = Window | Pass | LossCall | GraphCensus | Retention | Membership | Gap | Crash

@@ -152,3 +152,18 @@ def return_line(file: str, first_line: int) -> int | None:
             lines = [item.lineno for item in ast.walk(node) if isinstance(item, ast.Return) and item.value is not None]
             return max(lines, default=None)
     return None
+
+
+def differentiations(file: str) -> list[range] | None:
+    """The lines of every call in a file that differentiates by its name; None when the source cannot be read."""
+    tree = _parse(file)
+    if tree is None:
+        return None
+    return [
+        range(node.lineno, (node.end_lineno or node.lineno) + 1)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in _DIFFERENTIATING
+    ]
+
+
+_DIFFERENTIATING = frozenset({"backward", "manual_backward", "grad", "hvp", "vhp", "jacobian", "hessian"})

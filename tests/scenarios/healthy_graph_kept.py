@@ -154,3 +154,17 @@ def healthy_unrolled_inner_steps():
         outer.backward()
         optimizer.step()
     return model
+
+
+def healthy_second_use_every_few_steps():
+    """The retained graph is read in a branch that is rarely taken."""
+    model, optimizer = model_and_optimizer(10)
+    for step in range(14):
+        optimizer.zero_grad()
+        loss = model(torch.randn(4, 6)).pow(2).mean()
+        loss.backward(retain_graph=True)
+        if step % 13 == 12:
+            (shared,) = torch.autograd.grad(loss, model[2].weight)
+            print(f"{shared.norm().item():.4f}")
+        optimizer.step()
+    return model

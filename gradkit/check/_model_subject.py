@@ -63,7 +63,23 @@ class _LossOf(nn.Module):
         self.training = model.training
 
     def forward(self, batch: Any) -> Any:
-        return self.loss_fn(self.model, batch)
+        return loss_of(self.loss_fn, self.model, batch)
+
+
+def loss_of(loss_fn: LossFunction, model: nn.Module, batch: Any) -> Any:
+    """The loss function's result.
+
+    Raises:
+        CheckInputError: It raised a TypeError, as a loss of outputs and targets does when it is given the model.
+    """
+    try:
+        return loss_fn(model, batch)
+    except TypeError as error:
+        raise CheckInputError(
+            "loss_fn is called as loss_fn(model, batch) and raised TypeError:"
+            f" {' '.join(str(error).split())[:200]}. A loss of outputs and targets is given as"
+            " `lambda model, batch: loss(model(batch[0]), batch[1])`."
+        ) from error
 
 
 def parameter_name(slot: Slot) -> str:

@@ -11,7 +11,7 @@ from torch import nn
 
 from gradkit.check._batches import cast, twin_of
 from gradkit.check._errors import CheckInputError
-from gradkit.check._model_subject import LossFunction
+from gradkit.check._model_subject import LossFunction, loss_of
 from gradkit.check._random_state import random_state_kept
 from gradkit.check._result import CheckResult, Line, Verdict
 
@@ -125,7 +125,7 @@ def _train(
     unreached = set(trainable)
     for step in range(steps + 1):
         optimizer.zero_grad(set_to_none=True)
-        loss = loss_fn(model, cast(batch))
+        loss = loss_of(loss_fn, model, cast(batch))
         if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
             got = tuple(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
             raise CheckInputError(f"loss_fn: expected a scalar tensor, got {got}.")

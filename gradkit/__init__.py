@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from gradkit.errors import GradkitError as GradkitError
 from gradkit.errors import HygieneError as HygieneError
-from gradkit.findings import Finding as Finding
-from gradkit.findings import Severity as Severity
 
 if TYPE_CHECKING:
+    from gradkit.findings import Finding as Finding
+    from gradkit.findings import Severity as Severity
     from gradkit.observe.monitor import Monitor as Monitor
     from gradkit.observe.monitor import watch as watch
     from gradkit.records import Window as Window
@@ -18,8 +18,15 @@ __version__ = "0.1.0"
 
 __all__ = ["Finding", "GradkitError", "HygieneError", "Monitor", "Severity", "Window", "watch"]
 
-# Names whose modules need torch, loaded on first use.
-_LAZY = {"Monitor": "gradkit.observe.monitor", "watch": "gradkit.observe.monitor", "Window": "gradkit.records"}
+# Loaded on first use: modules that need torch, and values that nobody needs to start (the pytest plugin is imported in
+# every session of everyone who has gradkit installed).
+_LAZY = {
+    "Finding": "gradkit.findings",
+    "Monitor": "gradkit.observe.monitor",
+    "Severity": "gradkit.findings",
+    "Window": "gradkit.records",
+    "watch": "gradkit.observe.monitor",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -93,6 +93,7 @@ class Ledger:
         self.in_step = False
         self.in_step_deposit = False
         self.backward_site: Site | None = None
+        self.created_site: Site | None = None
         # Streaks over windows.
         self.consecutive_empty = 0
         self.consecutive_cleared = 0

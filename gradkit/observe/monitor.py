@@ -28,7 +28,7 @@ from gradkit.observe.observer import EVENTS, Observer, all_observers, overridden
 from gradkit.observe.places import locate
 from gradkit.observe.sites import Site, find_site
 from gradkit.observe.targets import sort_targets
-from gradkit.records import Gap, Location, Record, RunInfo, Statement, Window
+from gradkit.records import Gap, Location, ParameterInfo, Record, RunInfo, Statement, Window
 
 if TYPE_CHECKING:
     from gradkit.report.text import Report
@@ -311,7 +311,9 @@ class Monitor:
         """Know an optimizer from its construction on, so that its first window is complete."""
         # The constructor of a subclass goes on after torch's: groups may not be there yet.
         if not self._named and "param_groups" in optimizer.__dict__:
+            self._constructed_at = find_site(4)
             self._register(optimizer)
+            self._constructed_at = None
 
     def _register(self, optimizer: Optimizer) -> Ledger | None:
         key = id(optimizer)
@@ -326,6 +328,7 @@ class Monitor:
         label = kind if number == 1 else f"{kind}#{number}"
         ledger = Ledger(optimizer, self._optimizers, label, self.reader, self.deep)
         self._optimizers += 1
+        ledger.created_site = self._constructed_at
         self._ledgers[key] = ledger
         self._ledger_list.append(ledger)
         self._parameters.update(map(id, ledger.parameters))
@@ -343,6 +346,22 @@ class Monitor:
         if ledger is not None and self._ledgers.get(key) is ledger:
             del self._ledgers[key]
             self._ledger_list.remove(ledger)
+
+    def optimizers(self) -> list[Optimizer]:
+        """The optimizers this monitor watches that are alive, in the order they became known."""
+        found = [ledger.reference() for ledger in self._ledger_list]
+        return [optimizer for optimizer in found if optimizer is not None]
+
+    def describe_optimizer(self, optimizer: Optimizer) -> tuple[str, int, Location | None]:
+        """Label of a watched optimizer, number of its present step, and the line that made it where that was seen."""
+        ledger = self._ledgers.get(id(optimizer))
+        if ledger is None:
+            return type(optimizer).__name__, 0, None
+        return ledger.label, max(0, ledger.steps - 1), locate(ledger.created_site, self.models)
+
+    def describe_parameters(self, optimizer: Optimizer, parameters: Sequence[Tensor]) -> list[ParameterInfo]:
+        """Names of parameters an optimizer holds or held, for messages."""
+        return self._namer.describe(optimizer, parameters)
 
     # --- events -------------------------------------------------------------------------------------------------
 
@@ -366,6 +385,7 @@ class Monitor:
         self._tell("enter_grad", roots, retain_graph, create_graph)
 
     _site: Site | None = None
+    _constructed_at: Site | None = None
 
     def leave_backward(self, replaces: bool, failed: bool) -> None:
         """That backward is over, or raised."""

@@ -1,0 +1,258 @@
+"""Reconciles what takes part in the loss with what optimizers hold, at first often and then now and then."""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from gradkit.observe.belonging import Model, home_of, models
+from gradkit.observe.observer import Observer
+from gradkit.observe.outsiders import Outsider, Outsiders, held_ids, leaves, living_optimizers, state
+from gradkit.observe.places import locate
+from gradkit.observe.sites import Site, find_site
+from gradkit.records import Membership, ParameterInfo
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+    from gradkit.observe.monitor import Monitor
+
+DENSE_WINDOWS = 4
+"""Windows observed at the beginning without a pause."""
+SHARE = 0.001
+"""Largest share of wall time spent looking, once the run is known."""
+WALKS = 8
+"""Backward calls walked in one window; more are micro-batches of the same loss."""
+LONGEST_LOOK = 12
+"""Windows after which an unfinished suspicion is given up until the next look."""
+MAX_PAUSE = 4096
+"""Backward calls slept at most."""
+MAX_SEARCHES = 8
+"""Searches of all living objects in one run; each takes tens of milliseconds."""
+
+
+class MembershipObserver(Observer):
+    """Writes `Membership` when parameters get gradients, window after window, that no optimizer holds and nobody moves.
+
+    The graph of a backward says which leaves take part; a leaf that no watched optimizer holds makes the observer stay
+    awake for as many windows as the rules ask for. Only then are the living modules and optimizers searched.
+    """
+
+    kinds = (Membership,)
+
+    def __init__(self, monitor: Monitor) -> None:
+        super().__init__(monitor)
+        wanted = [int(getattr(rule, "steps", 3)) for rule in monitor.rules if rule.kind is Membership]
+        self._least, self._most = min(wanted, default=3), max(wanted, default=3)
+        self._outsiders = Outsiders(monitor.reader)
+        self._present: list[Outsider] = []
+        self._took_part: set[int] = set()
+        self._early: dict[int, weakref.ref[Tensor]] = {}
+        self._inside = 0
+        self._walks = 0
+        self._held: set[int] | None = None
+        self._idle: dict[int, tuple[int, list[tuple[int, int]]]] = {}
+        self._observed = 0
+        self._looked = 0
+        self._looks = 0
+        self._searches = 0
+        self._backwards = 0
+        self._site: Site | None = None
+        self._spent = 0.0
+        self._since = (time.perf_counter(), 0)
+
+    # --- events -------------------------------------------------------------------------------------------------
+
+    def enter_backward(self, roots: Sequence[Tensor], retain_graph: bool, create_graph: bool) -> None:
+        """Find the leaves this backward reaches, and among them those no optimizer holds."""
+        if self._walks >= WALKS:
+            self._present = []
+            self._backwards += 1
+            if self._backwards > 8 * WALKS:
+                self._rest()  # nothing steps: an attack, a saliency map, an accumulation of hundreds
+            return
+        started = time.perf_counter()
+        self._walks += 1
+        if self._held is None:
+            self._held = held_ids(self.monitor.optimizers())
+        reached = leaves(roots)
+        outside = [leaf for leaf in reached if id(leaf) not in self._held]
+        self._took_part.update(map(id, reached))
+        self._inside += len(reached) - len(outside)
+        if not self._looks:
+            self._early.update((id(leaf), weakref.ref(leaf)) for leaf in reached if id(leaf) in self._held)
+        self._present = self._outsiders.enter(outside, self._observed) if outside else []
+        if self._present:
+            self._site = find_site(2)
+        self._spent += time.perf_counter() - started
+
+    def leave_backward(self, failed: bool) -> None:
+        """See where gradients arrived."""
+        if self._present and not failed:
+            self._outsiders.leave(self._present)
+        self._present = []
+
+    def after_step(self, optimizer: Optimizer) -> None:
+        """A window is over."""
+        started = time.perf_counter()
+        arrived = self._outsiders.end_window()
+        watched = max(1, len(self.monitor.optimizers()))
+        if self._took_part:
+            self._observed += 1
+            self._looked += 1
+        if arrived:
+            self._follow_idle(optimizer)
+            ripe = self._outsiders.ripe(self._least)
+            if ripe:
+                self._judge(ripe, optimizer)
+        self._held = None
+        self._walks = self._backwards = 0
+        self._spent += time.perf_counter() - started
+        pending = any(item.windows <= self._most for item in self._outsiders.items.values())
+        dense = self._observed < DENSE_WINDOWS * watched
+        if not dense and (self._looked >= LONGEST_LOOK * watched or (not pending and self._looked >= watched)):
+            self._rest()
+
+    def _rest(self) -> None:
+        """Sleep: each time twice as long, until looking takes no more than its share of the time."""
+        now, backwards = time.perf_counter(), self.monitor.backwards
+        seconds = (now - self._since[0]) / max(1, backwards - self._since[1])
+        self._since = (now, backwards)
+        affordable = self._spent / max(SHARE * seconds, 1e-9)
+        pause = min(2.0 ** (self._looks + 1), max(8.0, affordable), MAX_PAUSE)
+        self._spent = 0.0
+        self._looks += 1
+        self._looked = self._walks = self._backwards = 0
+        self._outsiders.forget()
+        self._took_part.clear()
+        self._inside = 0
+        self._idle.clear()
+        self.monitor.pause(self, pause)
+
+    def _follow_idle(self, optimizer: Optimizer) -> None:
+        """Count windows in which nothing this optimizer holds got a gradient."""
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        now = [state(parameter.grad) for parameter in parameters]
+        windows, before = self._idle.get(id(optimizer), (0, None))
+        untouched = before == now or not any(parameter.grad is not None for parameter in parameters)
+        if untouched and not any(id(parameter) in self._took_part for parameter in parameters):
+            windows += 1
+        elif before is not None or any(id(parameter) in self._took_part for parameter in parameters):
+            windows = -(10**9)
+        self._idle[id(optimizer)] = (windows, now)
+
+    # --- judging ------------------------------------------------------------------------------------------------
+
+    def _judge(self, ripe: list[tuple[Tensor, Outsider]], optimizer: Optimizer) -> None:
+        optimizers = living_optimizers()
+        held = held_ids(optimizers)
+        for leaf, _ in ripe:
+            if id(leaf) in held:
+                self._outsiders.explain(leaf)
+        ripe = self._outsiders.resting([pair for pair in ripe if id(pair[0]) not in held])
+        if self._searches >= MAX_SEARCHES:
+            for leaf, _ in ripe:
+                self._outsiders.explain(leaf)
+            return
+        if not ripe:
+            return
+        self._searches += 1
+        homes = models(self.monitor.models)
+        grouped: dict[int, tuple[Model, list[tuple[Tensor, Outsider]]]] = {}
+        for leaf, item in ripe:
+            home = home_of(leaf, homes, held)
+            if home is None or self._declared_frozen(home.names[id(leaf)]):
+                self._outsiders.explain(leaf)
+            else:
+                grouped.setdefault(id(home), (home, []))[1].append((leaf, item))
+        for home, pairs in grouped.values():
+            self._write(home, pairs, optimizer, held)
+
+    def _declared_frozen(self, name: str) -> bool:
+        return any(fnmatchcase(name, pattern) for pattern in self.monitor.frozen)
+
+    def _write(self, home: Model, pairs: list[tuple[Tensor, Outsider]], optimizer: Optimizer, held: set[int]) -> None:
+        order = {number: place for place, number in enumerate(home.names)}
+        pairs = sorted(pairs, key=lambda pair: order[id(pair[0])])
+        outside = [leaf for leaf, _ in pairs]
+        inside = {
+            id(parameter): parameter
+            for group in (
+                group for item in living_or([optimizer], self.monitor.optimizers()) for group in item.param_groups
+            )
+            for parameter in group["params"]
+            if id(parameter) in home.names and id(parameter) in held and id(parameter) in self._took_part
+        }
+        if inside:
+            optimizer = next(
+                item
+                for item in living_or([optimizer], self.monitor.optimizers())
+                if any(id(parameter) in inside for group in item.param_groups for parameter in group["params"])
+            )
+        windows, _ = self._idle.get(id(optimizer), (0, []))
+        # Gradients left over from another time were first compared at the second step.
+        foreign = not self._inside and windows >= max(1, self._least - 1)
+        label, step, created = self.monitor.describe_optimizer(optimizer)
+        own = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        idle = [
+            parameter
+            for parameter in own
+            if id(parameter) not in home.names and id(parameter) not in self._took_part and parameter.grad is None
+        ]
+        containers = {home.containers[id(leaf)] for leaf in outside if id(leaf) in home.containers}
+        hidden = len(containers) == 1 and all(id(leaf) in home.containers for leaf in outside)
+        container, size = next(iter(containers)) if hidden else (None, 0)
+        self.monitor.put(
+            Membership(
+                optimizer=label,
+                step=step,
+                windows=min(item.windows for _, item in pairs),
+                model=type(home.module).__name__,
+                outside=tuple(
+                    ParameterInfo(home.names[id(leaf)], tuple(leaf.shape), home.names[id(leaf)].rpartition(".")[0])
+                    for leaf in outside
+                ),
+                outside_numbers=sum(leaf.numel() for leaf in outside),
+                held=len(inside),
+                held_numbers=sum(parameter.numel() for parameter in inside.values()),
+                foreign=foreign,
+                owned=len(own),
+                idle=tuple(self.monitor.describe_parameters(optimizer, idle)) if idle else (),
+                late=min(item.since for _, item in pairs) >= DENSE_WINDOWS - 1 and self._were_there(inside),
+                container=container,
+                container_size=size,
+                upstream=bool(inside)
+                and max(order[id(leaf)] for leaf in outside) < min(order[number] for number in inside),
+                evaluating=bool(inside)
+                and not any(home.owners[id(leaf)].training for leaf in outside)
+                and any(home.owners[number].training for number in inside),
+                kept=self._outsiders.kept(pairs),
+                inputs_only=bool(self._inside) and not inside and not self._trains_modules(),
+                created_line=created,
+                step_line=locate(find_site(3), self.monitor.models),
+                backward_line=locate(self._site, self.monitor.models),
+            ),
+            source=id(home.module),
+        )
+        for leaf, item in pairs:
+            if item.windows >= self._most:
+                self._outsiders.explain(leaf)
+
+    def _were_there(self, inside: dict[int, Tensor]) -> bool:
+        """Whether some of these parameters took part from the beginning."""
+        return any(number in self._early and self._early[number]() is leaf for number, leaf in inside.items())
+
+    def _trains_modules(self) -> bool:
+        """Whether anything that took part and is held belongs to a living module."""
+        held = held_ids(self.monitor.optimizers()) & self._took_part
+        return any(number in home.names for home in models(self.monitor.models) for number in held)
+
+
+def living_or(first: list[Optimizer], others: list[Optimizer]) -> list[Optimizer]:
+    """Both lists without repeats."""
+    return [*first, *(item for item in others if all(item is not known for known in first))]

@@ -8,13 +8,14 @@ meanwhile nest above it. While a backward runs it hands every call on unseen.
 
 from __future__ import annotations
 
+import gc
 import sys
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._device import DeviceContext
 
@@ -89,9 +90,10 @@ class Instrument:
         """Let a witness see every call from now on, until `leave`.
 
         Returns:
-            False when that may not be: compiled code exists, or the monitor has used its `MAX_WINDOWS`.
+            False when that may not be: compiled code exists, attention in eval mode would leave its fast path and round
+            differently, or the monitor has used its `MAX_WINDOWS`.
         """
-        if compiled_code_exists():
+        if compiled_code_exists() or _fast_path_exists():
             return False
         step = witness.monitor.info.steps
         used = self._used.setdefault(witness.monitor, [])
@@ -152,6 +154,14 @@ def compiled_code_exists() -> bool:
         return False
     # `torch._dynamo.disable`, which torch's own optimizers use, is listed there too, without a backend.
     return any(callable(backend) for backend in getattr(frames, "cached_backends", {0: print}).values())
+
+
+def _fast_path_exists() -> bool:
+    """Whether some attention is in eval mode: torch's own fused code for it steps aside while any mode is on."""
+    return any(
+        issubclass(type(item), (nn.TransformerEncoderLayer, nn.MultiheadAttention)) and not item.training
+        for item in gc.get_objects()
+    )
 
 
 def tensors_in(value: Any, depth: int = 4) -> Iterator[Tensor]:

@@ -337,6 +337,13 @@ class Monitor:
             self._tell("optimizer_created", optimizer)
         return ledger
 
+    def place_of(self, optimizer: Optimizer) -> tuple[str, int]:
+        """The label of an optimizer and the number of its present or last step, from 0."""
+        ledger = self._ledgers.get(id(optimizer))
+        if ledger is None:
+            return type(optimizer).__name__, 0
+        return ledger.label, ledger.steps if ledger.in_step else max(ledger.steps - 1, 0)
+
     def _belongs(self, optimizer: Optimizer) -> bool:
         wanted = {id(parameter) for model in self.models for parameter in model.parameters()}
         return any(id(parameter) in wanted for group in optimizer.param_groups for parameter in group["params"])

@@ -25,6 +25,12 @@ def surroundings() -> dict[str, object]:
         "function modes": torch._C._len_torch_function_stack(),
         "dispatch modes": torch._C._len_torch_dispatch_stack(),
         "loader": torch.utils.data.dataloader._BaseDataLoaderIter.__next__,
+        "loader start": torch.utils.data.DataLoader.__iter__,
+        "mode": torch.nn.Module.train,
+        "no_grad": torch.no_grad.__enter__,
+        "inference_mode": torch.inference_mode.__enter__,
+        "module pre hooks": tuple(torch.nn.modules.module._global_forward_pre_hooks),
+        "module hooks": tuple(torch.nn.modules.module._global_forward_hooks),
     }
 
 

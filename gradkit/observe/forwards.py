@@ -1,0 +1,206 @@
+"""Watches the forwards of whole models for as long as somebody asks, through torch's global module hooks.
+
+The hooks make every module's call slower and would be compiled into a graph, so they are there only for the first steps
+of a run and for stretches that a signal or a suspicion points to, and never where compiled code exists.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+
+from gradkit.observe.instrument import compiled_code_exists, tensors_in
+from gradkit.observe.sites import Site, find_site
+
+if TYPE_CHECKING:
+    from gradkit.observe.monitor import Monitor
+
+
+@dataclass(slots=True)
+class Forward:
+    """One call of a module that no other module called.
+
+    Attributes:
+        module: The module; not to be kept beyond the event.
+        training: Its mode when the call began.
+        recording: Autograd was on when the call began.
+        site: The user's line of the call.
+        inputs: Address and version of each input tensor, to tell a repeated input.
+        active: Dropout and batch-norm layers that ran in train mode, by type name.
+        inactive: Those that ran in eval mode.
+        inactive_over_gradients: Those of `inactive` that gradients flow through, or whose own parameters are trainable.
+        calibrating: A batch-norm layer in train mode was collecting its statistics anew (no momentum, or just reset).
+        outputs: Nodes of the output's graph; empty when none was recorded.
+        failed: The call raised.
+    """
+
+    module: nn.Module
+    training: bool
+    recording: bool
+    site: Site
+    inputs: tuple[tuple[int, int], ...]
+    active: list[str] = field(default_factory=list)
+    inactive: list[str] = field(default_factory=list)
+    inactive_over_gradients: list[nn.Module] = field(default_factory=list)
+    calibrating: bool = False
+    outputs: list[Any] = field(default_factory=list)
+    failed: bool = False
+
+
+class ForwardListener:
+    """Hears of whole forwards; `monitor` is told of its mistakes."""
+
+    monitor: Monitor
+
+    def forward_begins(self, forward: Forward) -> None:
+        """A module is called that no other module called."""
+
+    def forward_ended(self, forward: Forward) -> None:
+        """That call is over."""
+
+
+class Forwards:
+    """The hooks of this process and who listens to them."""
+
+    def __init__(self) -> None:
+        self.listeners: list[ForwardListener] = []
+        self._handles: list[Any] = []
+        self._depth = 0
+        self._thread = 0
+        self._current: Forward | None = None
+
+    @property
+    def attached(self) -> bool:
+        """Whether the hooks are on."""
+        return bool(self._handles)
+
+    def listen(self, listener: ForwardListener) -> bool:
+        """Begin to tell a listener; False when compiled code forbids it."""
+        if listener in self.listeners:
+            return True
+        if compiled_code_exists():
+            return False
+        self.listeners.append(listener)
+        if not self._handles:
+            self._depth, self._current, self._thread = 0, None, threading.get_ident()
+            self._handles = [
+                register_module_forward_pre_hook(self._enter),
+                register_module_forward_hook(self._leave, always_call=True),
+            ]
+        return True
+
+    def leave(self, listener: ForwardListener) -> None:
+        """Stop telling a listener; the last one takes the hooks off."""
+        if listener in self.listeners:
+            self.listeners.remove(listener)
+        if not self.listeners:
+            self._off()
+
+    def _off(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        self._current = None
+
+    def _enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        if self._thread != threading.get_ident():
+            return
+        if compiled_code_exists():  # compiled since; this is the wrapper's call, nothing was traced yet
+            self.listeners.clear()
+            self._off()
+            return
+        self._depth += 1
+        try:
+            if self._depth == 1:
+                self._begin(module, args)
+            elif self._current is not None and isinstance(module, _SENSITIVE):
+                _note_layer(self._current, module, args)
+        except Exception as error:  # our own bug must not stop training; it becomes GK900
+            self._fail(error)
+
+    def _leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if self._thread != threading.get_ident():
+            return
+        self._depth = max(self._depth - 1, 0)
+        if self._depth or self._current is None:
+            return
+        forward, self._current = self._current, None
+        try:
+            forward.failed = output is None
+            forward.outputs = [tensor.grad_fn for tensor in tensors_in(_plain(output)) if tensor.grad_fn is not None]
+            for listener in list(self.listeners):
+                listener.forward_ended(forward)
+        except Exception as error:  # our own bug must not stop training; it becomes GK900
+            self._fail(error)
+
+    def _begin(self, module: nn.Module, args: Sequence[Any]) -> None:
+        recording = torch.is_grad_enabled()
+        # Inference tensors have no version; their address tells enough.
+        inputs = tuple((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors_in(args) if _has_data(t))
+        forward = self._current = Forward(module, module.training, recording, find_site(4), inputs)
+        if isinstance(module, _SENSITIVE):
+            _note_layer(forward, module, args)
+        for listener in list(self.listeners):
+            listener.forward_begins(forward)
+
+    def _fail(self, error: Exception) -> None:
+        listeners = list(self.listeners)
+        self.listeners.clear()
+        self._off()
+        for listener in listeners:
+            listener.monitor.contain("forward", error)
+
+
+_SENSITIVE = (_BatchNorm, _DropoutNd, nn.MultiheadAttention, nn.RNNBase)
+"""Layers of torch whose result depends on their mode, the last two if they drop something out."""
+
+
+def _note_layer(forward: Forward, module: nn.Module, args: Sequence[Any]) -> None:
+    """Remember one layer whose result depends on its mode."""
+    normalizes = isinstance(module, _BatchNorm)
+    if normalizes:
+        if getattr(module, "running_mean", None) is None:
+            return  # without running statistics it computes the same in both modes
+    elif not (module.p if isinstance(module, _DropoutNd) else module.dropout):
+        return
+    if module.training:
+        if normalizes and not any("Norm" in name for name in forward.active):
+            forward.calibrating = _calibrates(module)
+        forward.active.append(type(module).__name__)
+        return
+    forward.inactive.append(type(module).__name__)
+    flows = any(tensor.requires_grad for tensor in tensors_in(args))
+    if flows or any(parameter.requires_grad for parameter in module.parameters(recurse=False)):
+        forward.inactive_over_gradients.append(module)
+
+
+def _calibrates(module: Any) -> bool:
+    """Whether statistics are averaged over a whole pass, as `update_bn` does, or have just been reset."""
+    if module.momentum is None:
+        return True
+    # Reads one number, in a forward without gradients in train mode only.
+    return (
+        not torch.is_grad_enabled() and module.num_batches_tracked is not None and int(module.num_batches_tracked) == 0
+    )
+
+
+def _has_data(tensor: Tensor) -> bool:
+    return type(tensor) in (Tensor, nn.Parameter) and tensor.layout is torch.strided and tensor.device.type != "meta"
+
+
+def _plain(output: Any) -> Any:
+    """An output as containers: dataclasses and similar results by their attributes."""
+    if isinstance(output, (Tensor, list, tuple, dict)) or output is None:
+        return output
+    return getattr(output, "__dict__", None)
+
+
+FORWARDS = Forwards()

@@ -1,0 +1,149 @@
+"""Sees in which mode the forwards ran whose gradients a step consumes; writes ModeStep for whole models in eval mode.
+
+Forwards are watched in the first windows of a run, for some windows after a model changed its mode, and in rare short
+samples, since a flag can also be set by hand.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from gradkit.observe import signals
+from gradkit.observe.forwards import FORWARDS, Forward, ForwardListener
+from gradkit.observe.observer import Observer
+from gradkit.observe.places import locate
+from gradkit.observe.sites import Site, find_site
+from gradkit.records import ModeStep
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+    from gradkit.observe.monitor import Monitor
+
+WINDOWS = 3
+"""Windows watched at the start, after a signal and in each sample."""
+FIRST_SLEEP = 64
+"""Backward calls between samples at first; each later distance is four times as long."""
+FREE_SIGNALS = 16
+"""Changes of mode that are followed up; of later ones only the 32nd, 64th and so on."""
+MAJORITY = 0.5
+"""Share of a model's numbers a step must update for its mode to count as the mode of training: a probe, an adapter or a
+prompt on a frozen model in eval mode is normal."""
+
+
+class TrainingModes(Observer, ForwardListener):
+    """Counts windows in a row whose forwards all ran in eval mode."""
+
+    kinds = (ModeStep,)
+
+    def __init__(self, monitor: Monitor) -> None:
+        super().__init__(monitor)
+        self._forwards: list[tuple[nn.Module, Forward]] = []
+        self._whole = False
+        self._left = WINDOWS
+        self._sleep = FIRST_SLEEP
+        self._signals = 0
+        self._signal = (-1, True)
+        self._eval_site: Site | None = None
+        self._counts: dict[int, int] = {}
+        self._trained: set[int] = set()
+
+    @property
+    def attached(self) -> tuple[str, ...]:
+        """The signal, and the hooks while forwards are watched."""
+        hooks = ("torch.nn global module hooks",) if self in FORWARDS.listeners else ()
+        return (signals.MODE.label, *hooks)
+
+    def start(self) -> None:
+        """Listen for changes of mode, and watch the first windows."""
+        signals.MODE.listen(self)
+        self._whole = FORWARDS.listen(self)
+
+    def stop(self) -> None:
+        """Detach."""
+        if not signals.MODE.leave(self):
+            self.monitor.gap(f"{signals.MODE.label} was wrapped by another tool and could only be made passive", ())
+        FORWARDS.leave(self)
+        self._forwards.clear()
+
+    def mode_changed(self, module: nn.Module, mode: bool) -> None:
+        """A model changes its mode: watch the windows that follow."""
+        if self._signal == (self.monitor.backwards, mode):
+            return  # a child of a module that was heard of
+        self._signal = (self.monitor.backwards, mode)
+        if not mode:
+            self._eval_site = find_site(3)
+        self._signals += 1
+        if self._signals <= FREE_SIGNALS or self._signals & (self._signals - 1) == 0:
+            self._left = WINDOWS
+            self.monitor.resume(self)
+            FORWARDS.listen(self)
+
+    def forward_ended(self, forward: Forward) -> None:
+        """Keep what may be back-propagated in this window."""
+        if forward.outputs and len(self._forwards) < 1000:
+            forward.outputs = []  # only that there were some matters here; the graph must not be kept
+            self._forwards.append((forward.module, forward))
+
+    def enter_backward(self, roots: Sequence[Tensor], retain_graph: bool, create_graph: bool) -> None:
+        """A sample begins when this observer wakes up: the window is whole from the next step on."""
+        if self not in FORWARDS.listeners:
+            FORWARDS.listen(self)
+            self._whole = False
+            self._left = WINDOWS
+
+    def after_step(self, optimizer: Optimizer) -> None:
+        """Judge the window that ends here."""
+        forwards, self._forwards = self._forwards, []
+        whole, self._whole = self._whole, self in FORWARDS.listeners
+        if whole and forwards:
+            self._judge(optimizer, forwards)
+        self._left -= 1
+        if self._left <= 0 and not any(self._counts.values()):
+            FORWARDS.leave(self)
+            self.monitor.pause(self, self._sleep)
+            self._sleep *= 4
+
+    def _judge(self, optimizer: Optimizer, forwards: Sequence[tuple[nn.Module, Forward]]) -> None:
+        stepped = {id(p) for group in optimizer.param_groups for p in group["params"] if p.grad is not None}
+        mine = [(module, forward) for module, forward in forwards if _share(module, stepped) > MAJORITY]
+        if not mine:
+            return
+        layers: Counter[str] = Counter()
+        for module, forward in mine:
+            if forward.training or module.training or forward.active:
+                self._counts[id(optimizer)] = 0
+                self._trained.add(id(optimizer))
+                return
+            layers.update(type(layer).__name__ for layer in forward.inactive_over_gradients)
+        if not layers:
+            return
+        count = self._counts[id(optimizer)] = self._counts.get(id(optimizer), 0) + 1
+        label, step = self.monitor.place_of(optimizer)
+        site = self._eval_site
+        self.monitor.put(
+            ModeStep(
+                optimizer=label,
+                step=step,
+                count=count,
+                model=type(mine[-1][0]).__name__,
+                layers=dict(layers),
+                trained_before=id(optimizer) in self._trained,
+                step_line=locate(find_site(5), self.monitor.models),
+                eval_line=site.location() if site is not None and site.framework is None else None,
+            ),
+            source=label,
+        )
+
+
+def _share(module: nn.Module, stepped: set[int]) -> float:
+    """Share of a module's numbers that a step has updated."""
+    total = mine = 0
+    for parameter in module.parameters():
+        total += parameter.numel()
+        mine += parameter.numel() if id(parameter) in stepped else 0
+    return mine / total if total else 0.0

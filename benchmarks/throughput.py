@@ -100,7 +100,7 @@ def epoch_of(session: Session, *, everything: bool) -> Callable[[], None]:
         batch = session.config.trainer.batch_size
         loop.on_step = lambda loss: steps.step(batch, lambda: float(loss), session._last_norm)
     else:
-        loop.on_epoch_end = lambda: None
+        loop.on_epoch_end = lambda inference, eval_mode: None
         loop.config = replace(loop.config, checkpoint_every=None)
 
     def epoch() -> None:

@@ -2,8 +2,8 @@
 
 Reports:    parameters of a model that is being optimized which got gradients for several steps, stayed bit-identical
             and are held by no optimizer alive: a head replaced, a layer added, unfrozen, re-parametrized or re-cast
-            after the optimizer was built, modules in a plain Python list, parameters left out of the groups. A warning where the
-            parameters left out are the first layers, which may be meant to stay as they are.
+            after the optimizer was built, modules in a plain Python list, parameters left out of the groups. A warning
+            where the parameters left out are the first layers, which may be meant to stay as they are.
 Why:        their gradients are computed and thrown away; this part of the model keeps its initial values while the
             loss goes down around it.
 Quiet when: they are frozen (`requires_grad=False`) or declared so; some optimizer holds them; anything moves them by

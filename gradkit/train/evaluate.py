@@ -61,6 +61,7 @@ def evaluate(
     device: torch.device,
     dtype: torch.dtype,
     autocast: AbstractContextManager[Any] | None = None,
+    eval_mode: bool = True,
 ) -> dict[str, float | None]:
     """The metrics of `model` on `split` under one inference mode; the model's own modes are restored.
 
@@ -71,12 +72,13 @@ def evaluate(
         device: Where the model is.
         dtype: Floating dtype of the features the model takes.
         autocast: Entered around the forwards, for mixed precision.
+        eval_mode: Whether dropout and batch-norm are in eval mode, as they should be.
 
     Returns:
         What `metrics` returns.
     """
     logits = []
-    with inference(model, mode) as forward, autocast or nullcontext():
+    with inference(model, mode, eval_mode=eval_mode) as forward, autocast or nullcontext():
         for features in split.features.split(EVALUATION_BATCH):
             # detach: under `tracked` a kept output would keep its whole graph.
             logits.append(forward(features.to(device=device, dtype=dtype)).detach())

@@ -12,14 +12,15 @@ Forward = Callable[[Tensor], Tensor]
 
 
 @contextmanager
-def inference(model: nn.Module, mode: str) -> Iterator[Forward]:
-    """A forward function of `model` in eval mode under one of the five modes; everything is restored afterwards.
+def inference(model: nn.Module, mode: str, *, eval_mode: bool = True) -> Iterator[Forward]:
+    """A forward function of `model` under one of the five modes; everything is restored afterwards.
 
     Args:
         model: Maps features `(batch, ...)` to logits `(batch,)`.
         mode: `tracked` records the graph as training does; `no_grad` and `inference_mode` switch recording off;
             `detach` runs on parameters cut off from autograd (`parameter.detach()`); `requires_grad_false` freezes
             the parameters for the time of the block.
+        eval_mode: Whether dropout and batch-norm are in eval mode within the block.
 
     Yields:
         The forward function; its result carries a graph only under `tracked`.
@@ -37,7 +38,7 @@ def inference(model: nn.Module, mode: str) -> Iterator[Forward]:
     if mode not in modes:
         raise ValueError(f"mode must be one of {', '.join(modes)}; got {mode!r}")
     training = {module: module.training for module in model.modules()}
-    model.eval()
+    model.train(not eval_mode)
     try:
         with modes[mode](model) as forward:
             yield forward

@@ -73,10 +73,12 @@ class TrainingLoop:
         gradient: Who works out the gradient.
         batches: Micro-batches of the training split.
         recorder: Keeps the values of each step on the device until it flushes them.
-        on_epoch_end: Called after every epoch; evaluates, and returns the validation loss or None.
+        on_epoch_end: Called after every epoch with an inference mode and whether to be in eval mode; evaluates, and
+            returns the validation loss or None.
         on_checkpoint: Called when a step checkpoint is due.
         on_step: Called after every step with the last loss, for the progress display; must not read the device.
         stop_requested: Asked before every step; true ends the loop between two steps.
+        inference: How to evaluate, one of the five modes of `gradkit.train.inference`.
         fault: The settings of the fault to commit; the plain loop has none (see `gradkit.train.faults`).
     """
 
@@ -89,10 +91,11 @@ class TrainingLoop:
     gradient: GradientMethod
     batches: Batches
     recorder: Recorder
-    on_epoch_end: Callable[[], float | None]
+    on_epoch_end: Callable[[str, bool], float | None]
     on_checkpoint: Callable[[], None]
     on_step: Callable[[Tensor], None]
     stop_requested: Callable[[], bool]
+    inference: str = "no_grad"
     fault: Any = field(default_factory=FaultConfig)
     progress: Progress = field(default_factory=Progress)
 
@@ -194,11 +197,19 @@ class TrainingLoop:
             remaining -= 1
             with self._reduction(last=remaining == 0):
                 loss = self.gradient.forward(features, targets)
-                self.gradient.backward(loss, share)
-            part = loss.detach() if share == 1.0 else loss.detach() * share
+                self.backward(loss, share)
+            part = self.value_of(loss) if share == 1.0 else self.value_of(loss) * share
             total = part if total is None else total + part
         assert total is not None, "a window holds at least one micro-batch"
         return total
+
+    def backward(self, loss: Tensor, share: float) -> None:
+        """Add a micro-batch's share of the window's gradient to `.grad`."""
+        self.gradient.backward(loss, share)
+
+    def value_of(self, loss: Tensor) -> Tensor:
+        """The loss as a number to keep, 0-dim, without the graph that computed it."""
+        return loss.detach()
 
     def _reduction(self, *, last: bool) -> AbstractContextManager[Any]:
         """Let processes exchange gradients only in the last micro-batch of a window."""
@@ -237,7 +248,7 @@ class TrainingLoop:
         self.schedule.after_epoch()
         if progress.epoch % config.evaluate_every and progress.epoch < config.epochs:
             return
-        loss = self.on_epoch_end()
+        loss = self.evaluate()
         if loss is None:
             return
         self.schedule.after_evaluation(loss)
@@ -247,3 +258,7 @@ class TrainingLoop:
             progress.evaluations_since_best += 1
         if config.early_stopping is not None and progress.evaluations_since_best >= config.early_stopping:
             progress.stopped_because = f"early_stopping={config.early_stopping}"
+
+    def evaluate(self) -> float | None:
+        """The loss on the validation split, measured in eval mode and out of autograd's sight."""
+        return self.on_epoch_end(self.inference, True)

@@ -404,6 +404,34 @@ class SteppedTwiceFault(FaultConfig):
 
 
 @dataclass
+class RetainedGraphFault(FaultConfig):
+    """The loss of every step is kept with its graph, so graphs of earlier steps stay alive (GK202)."""
+
+    name: str = key("retained_graph", "fault to commit", choices=("retained_graph",))
+
+
+@dataclass
+class NeedlessRetainFault(FaultConfig):
+    """Every backward keeps its graph for a second one that never comes (GK207)."""
+
+    name: str = key("needless_retain", "fault to commit", choices=("needless_retain",))
+
+
+@dataclass
+class UnoptimizedHeadFault(FaultConfig):
+    """The optimizer does not hold the model's last layer (GK401)."""
+
+    name: str = key("unoptimized_head", "fault to commit", choices=("unoptimized_head",))
+
+
+@dataclass
+class ForeignOptimizerFault(FaultConfig):
+    """The optimizer holds the parameters of a copy of the model (GK402)."""
+
+    name: str = key("foreign_optimizer", "fault to commit", choices=("foreign_optimizer",))
+
+
+@dataclass
 class WatchConfig:
     """How gradkit watches the loop: never changes the training itself."""
 
@@ -494,6 +522,10 @@ GROUPS: dict[str, dict[str, type]] = {
         "unzeroed_partly": UnzeroedPartlyFault,
         "cleared_early": ClearedEarlyFault,
         "stepped_twice": SteppedTwiceFault,
+        "retained_graph": RetainedGraphFault,
+        "needless_retain": NeedlessRetainFault,
+        "unoptimized_head": UnoptimizedHeadFault,
+        "foreign_optimizer": ForeignOptimizerFault,
     },
     "watch": {"none": WatchConfig, "standard": WatchConfig, "deep": WatchConfig},
 }

@@ -144,6 +144,7 @@ class Session:
             batches=self.batches,
             recorder=self.recorder,
             on_epoch_end=self._epoch_ended,
+            inference=config.inference.name,
             on_checkpoint=self.save_checkpoint,
             on_step=lambda loss: None,
             stop_requested=lambda: False,
@@ -271,9 +272,9 @@ class Session:
     def _last_norm(self) -> float | None:
         return self.recorder.last.get("grad_norm_l2")
 
-    def _epoch_ended(self) -> float | None:
+    def _epoch_ended(self, inference: str, eval_mode: bool) -> float | None:
         progress = self.loop.progress
-        values = self.evaluate(self.dataset.validation)
+        values = self.evaluate(self.dataset.validation, inference, eval_mode=eval_mode)
         self._report("validation", values)
         self._steps.evaluated(progress.epoch, self.config.trainer.epochs, values)
         loss = values["log_loss"]
@@ -282,12 +283,13 @@ class Session:
             self._write(lambda: self.checkpoints.save_best({"model": self._weights(), "step": progress.step}))
         return loss
 
-    def evaluate(self, split: Split) -> dict[str, float | None]:
-        """Metrics on one split under the configured inference mode."""
+    def evaluate(self, split: Split, inference: str, *, eval_mode: bool = True) -> dict[str, float | None]:
+        """Metrics on one split under an inference mode."""
         return evaluate(
             self.raw_model,
             split,
-            mode=self.config.inference.name,
+            mode=inference,
+            eval_mode=eval_mode,
             device=self.fabric.device,
             dtype=self.dtype,
             autocast=self.autocast(),
@@ -302,7 +304,7 @@ class Session:
                 self.display.say(f"note: the final metrics are of the last weights, not the best: {error}")
         dataset = self.dataset
         splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
-        found = {name: self.evaluate(split) for name, split in splits.items()}
+        found = {name: self.evaluate(split, self.config.inference.name) for name, split in splits.items()}
         self._report("test", found["test"])
         return found
 

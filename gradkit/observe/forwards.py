@@ -7,6 +7,7 @@ of a run and for stretches that a signal or a suspicion points to, and never whe
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
+from gradkit.observe.hooks import TAP
 from gradkit.observe.instrument import compiled_code_exists, tensors_in
 from gradkit.observe.sites import Site, find_site
 
@@ -33,7 +35,7 @@ class Forward:
         training: Its mode when the call began.
         recording: Autograd was on when the call began.
         site: The user's line of the call.
-        inputs: Address and version of each input tensor, to tell a repeated input.
+        inputs: The input tensors, by weak reference, to tell a repeated input.
         active: Dropout and batch-norm layers that ran in train mode, by type name.
         inactive: Those that ran in eval mode.
         inactive_over_gradients: Those of `inactive` that gradients flow through, or whose own parameters are trainable.
@@ -46,7 +48,7 @@ class Forward:
     training: bool
     recording: bool
     site: Site
-    inputs: tuple[tuple[int, int], ...]
+    inputs: tuple[weakref.ref[Tensor], ...] = ()
     active: list[str] = field(default_factory=list)
     inactive: list[str] = field(default_factory=list)
     inactive_over_gradients: list[nn.Module] = field(default_factory=list)
@@ -93,7 +95,7 @@ class Forwards:
             self._depth, self._current, self._thread = 0, None, threading.get_ident()
             self._handles = [
                 register_module_forward_pre_hook(self._enter),
-                register_module_forward_hook(self._leave, always_call=True),
+                register_module_forward_hook(self._leave, with_kwargs=True, always_call=True),
             ]
         return True
 
@@ -118,6 +120,8 @@ class Forwards:
             self._off()
             return
         self._depth += 1
+        if TAP.backward_depth:
+            return  # activations recomputed in the backward are no forward of the program's
         try:
             if self._depth == 1:
                 self._begin(module, args)
@@ -126,7 +130,7 @@ class Forwards:
         except Exception as error:  # our own bug must not stop training; it becomes GK900
             self._fail(error)
 
-    def _leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+    def _leave(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         if self._thread != threading.get_ident():
             return
         self._depth = max(self._depth - 1, 0)
@@ -135,6 +139,7 @@ class Forwards:
         forward, self._current = self._current, None
         try:
             forward.failed = output is None
+            forward.inputs = tuple(weakref.ref(tensor) for tensor in tensors_in((args, kwargs)))
             forward.outputs = [tensor.grad_fn for tensor in tensors_in(_plain(output)) if tensor.grad_fn is not None]
             for listener in list(self.listeners):
                 listener.forward_ended(forward)
@@ -142,10 +147,7 @@ class Forwards:
             self._fail(error)
 
     def _begin(self, module: nn.Module, args: Sequence[Any]) -> None:
-        recording = torch.is_grad_enabled()
-        # Inference tensors have no version; their address tells enough.
-        inputs = tuple((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors_in(args) if _has_data(t))
-        forward = self._current = Forward(module, module.training, recording, find_site(4), inputs)
+        forward = self._current = Forward(module, module.training, torch.is_grad_enabled(), find_site(4))
         if isinstance(module, _SENSITIVE):
             _note_layer(forward, module, args)
         for listener in list(self.listeners):
@@ -190,10 +192,6 @@ def _calibrates(module: Any) -> bool:
     return (
         not torch.is_grad_enabled() and module.num_batches_tracked is not None and int(module.num_batches_tracked) == 0
     )
-
-
-def _has_data(tensor: Tensor) -> bool:
-    return type(tensor) in (Tensor, nn.Parameter) and tensor.layout is torch.strided and tensor.device.type != "meta"
 
 
 def _plain(output: Any) -> Any:

@@ -337,6 +337,10 @@ class Monitor:
             self._tell("optimizer_created", optimizer)
         return ledger
 
+    def trained_parameters(self) -> set[int]:
+        """Ids of the parameters of all optimizers that have stepped."""
+        return {id(parameter) for ledger in self._ledger_list if ledger.steps for parameter in ledger.parameters}
+
     def place_of(self, optimizer: Optimizer) -> tuple[str, int]:
         """The label of an optimizer and the number of its present or last step, from 0."""
         ledger = self._ledgers.get(id(optimizer))

@@ -6,6 +6,7 @@ samples, since a flag can also be set by hand.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -86,8 +87,8 @@ class TrainingModes(Observer, ForwardListener):
     def forward_ended(self, forward: Forward) -> None:
         """Keep what may be back-propagated in this window."""
         if forward.outputs and len(self._forwards) < 1000:
-            forward.outputs = []  # only that there were some matters here; the graph must not be kept
-            self._forwards.append((forward.module, forward))
+            # Only that there was a graph matters here; it must not be kept.
+            self._forwards.append((forward.module, dataclasses.replace(forward, outputs=[])))
 
     def enter_backward(self, roots: Sequence[Tensor], retain_graph: bool, create_graph: bool) -> None:
         """A sample begins when this observer wakes up: the window is whole from the next step on."""

@@ -1,0 +1,314 @@
+"""Finds stretches of forwards of a trained model that nothing was computed from; writes EvaluationPass.
+
+Forwards are watched after a signal: a model changes its mode, gradients are disabled, a data loader starts. A recorded
+graph is marked; a mark that dies before any differentiation reached it proves the graph unused. What a training step
+itself forwards without using (a detached fake, a guessed label) recurs in every step, an evaluation does not: a stretch
+is reported once enough windows without such forwards have followed it, or training has ended.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import weakref
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+
+from gradkit.observe import graph, signals
+from gradkit.observe.forwards import FORWARDS, Forward, ForwardListener
+from gradkit.observe.observer import Observer
+from gradkit.observe.places import locate
+from gradkit.observe.points import Point
+from gradkit.observe.sites import Site, is_user_code
+from gradkit.records import EvaluationPass
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+    from gradkit.observe.monitor import Monitor
+
+FIRST_WINDOWS = 3
+"""Windows watched at the start, to learn what a training step of this program looks like."""
+FREE_SIGNALS = 16
+"""Signals of one kind or line that are followed up; of later ones only the 32nd, 64th and so on."""
+MAX_FORWARDS = 256
+"""Forwards counted in one stretch; a longer one is reported with this number."""
+CALM_WINDOWS = 2
+"""Ordinary training windows that must have been seen before a stretch at the very end of a run is reported."""
+
+_Key = tuple[int, bool]
+
+
+class _Stretch:
+    """Forwards of one module in one mode since the last backward."""
+
+    def __init__(self, forward: Forward, window: int) -> None:
+        self.module: weakref.ref[nn.Module] = weakref.ref(forward.module)
+        self.model = type(forward.module).__name__
+        self.training = forward.training
+        self.site: Site = forward.site
+        self.window = window
+        self.plain = 0
+        self.recorded = 0
+        self.used = 0
+        self.unused = 0
+        self.open: list[weakref.ref[graph.Mark]] = []
+        self.active: Counter[str] = Counter()
+        self.excused = False
+        self.inputs: tuple[weakref.ref[Tensor], ...] = ()
+        self.began = self.ended = time.perf_counter()
+        self.bytes_of_one: int | None = None
+        self.calm = 0
+        self.trained = False
+
+    @property
+    def idle(self) -> int:
+        """Forwards that nothing was computed from, as far as that is known."""
+        return self.plain + self.unused
+
+    def settle(self, reached: set[int]) -> None:
+        """Count the marks that a differentiation reached as used, those that died as unused."""
+        still: list[weakref.ref[graph.Mark]] = []
+        for reference in self.open:
+            mark = reference()
+            if mark is None:
+                self.unused += 1
+            elif id(mark) in reached:
+                self.used += 1
+            else:
+                still.append(reference)
+        self.open = still
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether it may be an evaluation that recorded graphs, or one in train mode without gradients."""
+        if self.training and self.plain >= 2:
+            return bool(self.active) and not self.excused
+        return (
+            self.recorded >= 2 and self.unused + len(self.open) >= 2 and (self.training or not self.used + self.plain)
+        )
+
+
+class EvaluationPasses(Observer, ForwardListener):
+    """Follows stretches until they are proven, refuted or over."""
+
+    kinds = (EvaluationPass,)
+
+    def __init__(self, monitor: Monitor) -> None:
+        super().__init__(monitor)
+        self._key = f"gradkit.forward.{id(self)}"
+        self._stretches: dict[_Key, _Stretch] = {}
+        self._window_stretches: list[_Stretch] = []
+        self._candidates: dict[_Key, _Stretch] = {}
+        self._calm: Counter[int] = Counter()
+        self._window = 0
+        self._whole = True
+        self._optimizers: set[int] = set()
+        self._seen: Counter[object] = Counter()
+        self._listened: list[Point] = []
+        self._counting: tuple[saved_tensors_hooks, dict[int, int]] | None = None
+
+    # --- life -----------------------------------------------------------------------------------------------------
+
+    @property
+    def attached(self) -> tuple[str, ...]:
+        """The signals, and the hooks while forwards are watched."""
+        hooks = ("torch.nn global module hooks",) if self in FORWARDS.listeners else ()
+        return tuple(point.label for point in self._listened) + hooks
+
+    def start(self) -> None:
+        """Listen for signals, and watch the first windows."""
+        for point in signals.ALL:
+            point.listen(self)
+            self._listened.append(point)
+        FORWARDS.listen(self)
+
+    def stop(self) -> None:
+        """Detach, and judge what came after the last backward."""
+        for point in self._listened:
+            if not point.leave(self):
+                self.monitor.gap(f"{point.label} was wrapped by another tool and could only be made passive", ())
+        self._listened.clear()
+        FORWARDS.leave(self)
+        inference = self.monitor.backwards == 0
+        for key, stretch in self._stretches.items():
+            stretch.unused += len(stretch.open)
+            stretch.open.clear()
+            calm = self._calm[key[0]] >= CALM_WINDOWS
+            if stretch.suspicious and ((calm and stretch.trained) or (inference and not stretch.training)):
+                self._report(stretch)
+        self._stretches.clear()
+        self._candidates.clear()
+
+    # --- signals --------------------------------------------------------------------------------------------------
+
+    def mode_changed(self, module: nn.Module, mode: bool) -> None:
+        """A model turns to evaluation, or back."""
+        if self not in FORWARDS.listeners:
+            self._signal(("mode", mode))
+
+    def gradients_disabled(self) -> None:
+        """User code enters `no_grad` or `inference_mode`; torch's own code does so all the time."""
+        if self in FORWARDS.listeners:
+            return
+        frame = sys._getframe(3)
+        if frame.f_code.co_filename.endswith("_contextlib.py") and frame.f_back is not None:
+            frame = frame.f_back  # the caller of a decorated function
+        if is_user_code(frame.f_code.co_filename):
+            self._signal((frame.f_code, frame.f_lasti))
+
+    def loader_started(self, loader: object) -> None:
+        """A pass over data begins."""
+        if self not in FORWARDS.listeners:
+            self._signal(("loader", id(loader)))
+
+    def _signal(self, kind: object) -> None:
+        self._seen[kind] += 1
+        count = self._seen[kind]
+        if (count <= FREE_SIGNALS or count & (count - 1) == 0) and FORWARDS.listen(self):
+            self._whole = False
+            self.monitor.resume(self)
+
+    # --- forwards -------------------------------------------------------------------------------------------------
+
+    def forward_begins(self, forward: Forward) -> None:
+        """Count the bytes of one recorded forward of a stretch in eval mode, its second."""
+        stretch = self._stretches.get((id(forward.module), forward.training))
+        if stretch is None or not forward.recording or forward.training or stretch.recorded != 1:
+            return
+        own = {_storage(parameter) for parameter in forward.module.parameters()}
+        sizes: dict[int, int] = {}
+
+        def pack(tensor: Tensor) -> Tensor:
+            storage = _storage(tensor)
+            if storage is not None and storage not in own:
+                sizes[storage] = tensor.untyped_storage().nbytes()
+            # Packing a saved output as it is would make the graph hold itself; autograd puts its node back on unpacking.
+            return tensor.detach()
+
+        hooks = saved_tensors_hooks(pack, _same)
+        try:
+            hooks.__enter__()  # type: ignore[no-untyped-call]
+        except RuntimeError:  # the program forbids such hooks here: the finding goes without bytes
+            return
+        self._counting = (hooks, sizes)
+
+    def forward_ended(self, forward: Forward) -> None:
+        """Add the forward to its stretch and mark the graph it recorded."""
+        counting, self._counting = self._counting, None
+        if counting is not None:
+            counting[0].__exit__(None, None, None)  # type: ignore[no-untyped-call]
+        if forward.failed:
+            return
+        key = (id(forward.module), forward.training)
+        stretch = self._stretches.get(key)
+        if stretch is None or stretch.module() is not forward.module:
+            stretch = self._stretches[key] = _Stretch(forward, self._window)
+            self._window_stretches.append(stretch)
+        if forward.outputs:
+            stretch.recorded += 1
+            mark = graph.Mark()
+            if graph.plant(graph.frontier(forward.outputs), self._key, mark):
+                stretch.open.append(weakref.ref(mark))
+            if counting is not None:
+                stretch.bytes_of_one = sum(counting[1].values())
+        else:
+            stretch.plain += 1
+            stretch.active.update(forward.active)
+            stretch.excused = stretch.excused or forward.calibrating or _same_inputs(stretch.inputs, forward.inputs)
+        if stretch.recorded + stretch.plain == 2:  # the optimizer may be gone when the stretch is judged
+            stepped = self.monitor.trained_parameters()
+            stretch.trained = any(id(parameter) in stepped for parameter in forward.module.parameters())
+        stretch.inputs = forward.inputs
+        stretch.ended = time.perf_counter()
+        if stretch.recorded + stretch.plain >= MAX_FORWARDS:
+            FORWARDS.leave(self)
+
+    # --- training -------------------------------------------------------------------------------------------------
+
+    def enter_backward(self, roots: Sequence[Tensor], retain_graph: bool, create_graph: bool) -> None:
+        """A stretch ends: what this backward reaches was used."""
+        self._settle(roots)
+        for key, stretch in self._stretches.items():
+            if stretch.suspicious and stretch.trained:
+                self._candidates[key] = stretch  # an earlier one of this key was no single pass
+            elif stretch.idle and key in self._candidates:
+                del self._candidates[key]
+        self._stretches.clear()
+
+    def enter_grad(self, roots: Sequence[Tensor], retain_graph: bool, create_graph: bool) -> None:
+        """Gradients that are returned are a use like any other."""
+        self._settle(roots)
+
+    def _settle(self, roots: Sequence[Tensor]) -> None:
+        pending = [*self._stretches.values(), *self._window_stretches, *self._candidates.values()]
+        if any(stretch.open for stretch in pending):
+            nodes = graph.walk(graph.roots_of(roots))
+            reached = {id(mark) for node in nodes if (mark := node.metadata.get(self._key)) is not None}
+            for stretch in pending:
+                stretch.settle(reached)
+
+    def after_step(self, optimizer: Optimizer) -> None:
+        """A window ends: a training window without idle forwards speaks for every candidate before it."""
+        self._optimizers.add(id(optimizer))
+        whole, self._whole = self._whole, self in FORWARDS.listeners
+        for stretch in self._window_stretches:
+            stretch.settle(set())
+            module = stretch.module()
+            if whole and module is not None and stretch.used and not stretch.idle:
+                self._calm[id(module)] += 1
+        needed = 2 * len(self._optimizers) + 1
+        for key, stretch in list(self._candidates.items()):
+            if stretch.module() is None or not stretch.suspicious:
+                del self._candidates[key]
+                continue
+            stretch.calm += self._window > stretch.window and whole
+            if stretch.calm >= needed and not stretch.open:
+                del self._candidates[key]
+                self._report(stretch)
+            elif stretch.calm >= 20 * needed:
+                del self._candidates[key]  # something keeps its graphs: whether they are used stays open
+        self._window_stretches.clear()
+        self._window += 1
+        if self._window >= FIRST_WINDOWS and not self._candidates and not self._stretches:
+            FORWARDS.leave(self)
+            self.monitor.pause(self)
+        elif self._candidates and FORWARDS.listen(self) and not whole:
+            self._whole = True
+
+    def _report(self, stretch: _Stretch) -> None:
+        plain = stretch.training and stretch.plain >= 2
+        self.monitor.put(
+            EvaluationPass(
+                step=self.monitor.info.steps,
+                model=stretch.model,
+                training=stretch.training,
+                forwards=stretch.plain if plain else stretch.unused,
+                recorded=0 if plain else stretch.unused,
+                active_layers=dict(stretch.active) if plain else {},
+                saved_bytes=None if plain or stretch.bytes_of_one is None else stretch.bytes_of_one * stretch.unused,
+                seconds=stretch.ended - stretch.began,
+                location=locate(stretch.site, self.monitor.models),
+            )
+        )
+
+
+def _same(tensor: Any) -> Any:
+    return tensor
+
+
+def _storage(tensor: Tensor) -> int | None:
+    """The address of a plain tensor's memory; None for what has none of its own."""
+    if type(tensor) not in (Tensor, nn.Parameter) or tensor.device.type == "meta":
+        return None
+    return tensor.untyped_storage().data_ptr() if tensor.layout is torch.strided else None
+
+
+def _same_inputs(before: Sequence[weakref.ref[Tensor]], now: Sequence[weakref.ref[Tensor]]) -> bool:
+    """Whether a forward got the very tensors the one before it got, as sampling one input several times does."""
+    return bool(now) and len(before) == len(now) and all(a() is b() for a, b in zip(before, now, strict=True))

@@ -130,7 +130,9 @@ class Forwards:
         except Exception as error:  # our own bug must not stop training; it becomes GK900
             self._fail(error)
 
-    def _leave(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+    def _leave(self, module: nn.Module, args: tuple[Any, ...], *rest: Any) -> None:
+        # (kwargs, output); after an exception torch calls global hooks with the output alone, which is None then.
+        output = rest[-1]
         if self._thread != threading.get_ident():
             return
         self._depth = max(self._depth - 1, 0)
@@ -139,7 +141,7 @@ class Forwards:
         forward, self._current = self._current, None
         try:
             forward.failed = output is None
-            forward.inputs = tuple(weakref.ref(tensor) for tensor in tensors_in((args, kwargs)))
+            forward.inputs = tuple(weakref.ref(tensor) for tensor in tensors_in((args, *rest[:-1])))
             forward.outputs = [tensor.grad_fn for tensor in tensors_in(_plain(output)) if tensor.grad_fn is not None]
             for listener in list(self.listeners):
                 listener.forward_ended(forward)

@@ -188,12 +188,12 @@ class EvaluationPasses(Observer, ForwardListener):
             storage = _storage(tensor)
             if storage is not None and storage not in own:
                 sizes[storage] = tensor.untyped_storage().nbytes()
-            # Packing a saved output as it is would make the graph hold itself; autograd puts its node back on unpacking.
+            # Packing a saved output as it is makes the graph hold itself; autograd puts its node back on unpacking.
             return tensor.detach()
 
         hooks = saved_tensors_hooks(pack, _same)
         try:
-            hooks.__enter__()  # type: ignore[no-untyped-call]
+            hooks.__enter__()
         except RuntimeError:  # the program forbids such hooks here: the finding goes without bytes
             return
         self._counting = (hooks, sizes)
@@ -202,7 +202,7 @@ class EvaluationPasses(Observer, ForwardListener):
         """Add the forward to its stretch and mark the graph it recorded."""
         counting, self._counting = self._counting, None
         if counting is not None:
-            counting[0].__exit__(None, None, None)  # type: ignore[no-untyped-call]
+            counting[0].__exit__(None, None, None)
         if forward.failed:
             return
         key = (id(forward.module), forward.training)

@@ -28,6 +28,7 @@ from gradkit.observe.observer import EVENTS, Observer, all_observers, overridden
 from gradkit.observe.places import locate
 from gradkit.observe.sites import Site, find_site
 from gradkit.observe.targets import sort_targets
+from gradkit.observe.unused_forwards import UnusedForwards
 from gradkit.records import Gap, Location, ParameterInfo, Record, RunInfo, Statement, Window
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class Monitor:
         self._steps = 0
         self._ledgers: dict[int, Ledger] = {}
         self._ledger_list: list[Ledger] = []
-        self._left_alone: set[int] = set()
+        self._forwards: dict[int, UnusedForwards] = {}
         self._open: list[Ledger] = []
         self._judged: dict[int, Verdict | None] = {}
         self._wrapped: set[int] = set()
@@ -155,6 +156,9 @@ class Monitor:
         self._seconds = time.perf_counter() - self._started
         for name in TAP.detach(self):
             self.gap(f"{name} was wrapped by another tool and could only be made passive", ())
+        for forwards in self._forwards.values():
+            forwards.finish()
+        self._forwards.clear()
         for observer in self._observers:
             self._run(observer, observer.stop)
         try:
@@ -468,6 +472,8 @@ class Monitor:
                 verdict = self._judge(ledger, closure=True)
         finally:
             self._steps += 1
+            if verdict is not None and verdict.empty and not ledger.trained_before and ledger.consecutive_empty == 1:
+                self._forwards[ledger.number] = UnusedForwards(self, ledger.parameters)
             ledger.snapshot(optimizer, verdict or Verdict())
             ledger.backwards_before = self.backwards + self.backwards_unseen
         if self._calls["after_step"]:
@@ -479,6 +485,8 @@ class Monitor:
         if TAP.backward_depth and not closure:
             ledger.uncertain = True  # a step inside a backward: what this window got is not counted yet
         elsewhere = self.backwards + self.backwards_unseen - ledger.backwards_before
+        forwards = self._forwards.pop(ledger.number, None) if self._forwards else None
+        recorded = forwards.finish() if forwards is not None else None
         verdict = judgement.judge(ledger, backwards_anywhere=elsewhere, closure=closure)
         if self._capture_seen:
             return Verdict()
@@ -486,10 +494,12 @@ class Monitor:
             ledger.cleared_deposits = 0  # evaluations of one step (LBFGS) each clear what the one before left
         lost = bool(self.accumulate and ledger.cleared_deposits)
         if self._every_window or lost or verdict.worth_a_record:
-            self._record(ledger, verdict, elsewhere, judged=lost or verdict.worth_a_record)
+            self._record(ledger, verdict, elsewhere, recorded, judged=lost or verdict.worth_a_record)
         return verdict
 
-    def _record(self, ledger: Ledger, verdict: Verdict, elsewhere: int, *, judged: bool) -> None:
+    def _record(
+        self, ledger: Ledger, verdict: Verdict, elsewhere: int, forward_recorded: bool | None, *, judged: bool
+    ) -> None:
         optimizer = ledger.reference()
         if optimizer is None:
             return
@@ -518,6 +528,7 @@ class Monitor:
             reused=verdict.reused,
             empty=verdict.empty,
             consecutive_empty=ledger.consecutive_empty,
+            forward_recorded=forward_recorded,
             trained_before=ledger.trained_before,
             cleared_deposits=ledger.cleared_deposits,
             cleared=verdict.cleared,

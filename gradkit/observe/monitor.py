@@ -374,6 +374,16 @@ class Monitor:
             return type(optimizer).__name__, 0, None
         return ledger.label, max(0, ledger.steps - 1), locate(ledger.created_site, self.models)
 
+    def steps_of(self, optimizer: Optimizer) -> int | None:
+        """Steps of an optimizer seen so far; None when this monitor does not watch it."""
+        ledger = self._ledgers.get(id(optimizer))
+        return None if ledger is None else ledger.steps
+
+    def deposits_of(self, optimizer: Optimizer) -> int:
+        """Backward calls seen so far that deposited on an optimizer's parameters."""
+        ledger = self._ledgers.get(id(optimizer))
+        return 0 if ledger is None else ledger.deposits_total
+
     def describe_parameters(self, optimizer: Optimizer, parameters: Sequence[Tensor]) -> list[ParameterInfo]:
         """Names of parameters an optimizer holds or held, for messages."""
         return self._namer.describe(optimizer, parameters)

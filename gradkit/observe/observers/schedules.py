@@ -1,0 +1,213 @@
+"""Sees learning-rate schedulers step, to find those that step before their optimizer has used the first rate."""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.compiler import is_compiling
+
+from gradkit.observe.motion import largest
+from gradkit.observe.observer import Observer
+from gradkit.observe.places import locate
+from gradkit.observe.points import Point
+from gradkit.observe.sites import Site, find_site
+from gradkit.records import ScheduleStep
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+# Classes of torch that define a `step` of their own beside the base class's. ReduceLROnPlateau takes a measured value
+# and may well be told one before training.
+_CLASSES = ("LRScheduler", "SequentialLR", "ChainedScheduler", "CosineAnnealingWarmRestarts")
+
+
+def _watched_step(original: Callable[..., Any], point: Point) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def step(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if is_compiling() or not point.listeners:
+            return original(self, *args, **kwargs)
+        # A composed scheduler steps its parts; only what the user called counts.
+        outermost = [listener for listener in point.listeners if listener.enter()]
+        for listener in outermost:
+            listener.scheduler_steps(self, bool(args or kwargs))
+        try:
+            return original(self, *args, **kwargs)
+        finally:
+            for listener in outermost:
+                listener.leave()
+
+    return step
+
+
+def _points() -> list[Point]:
+    points = []
+    for name in _CLASSES:
+        owner = getattr(torch.optim.lr_scheduler, name)
+        if "step" in owner.__dict__:
+            label = f"torch.optim.lr_scheduler.{name}.step"
+            points.append(
+                Point(label, functools.partial(getattr, torch.optim.lr_scheduler, name), "step", _watched_step)
+            )
+    return points
+
+
+_POINTS = _points()
+
+
+def _is_constructing(scheduler: Any) -> bool:
+    """Whether this is the step every scheduler makes in its constructor."""
+    if hasattr(scheduler, "_is_initial"):
+        return bool(scheduler._is_initial)
+    return not getattr(scheduler, "_step_count", 1)  # torch before 2.7
+
+
+@dataclass(slots=True)
+class _Early:
+    """A scheduler that stepped before its optimizer had."""
+
+    optimizer: weakref.ref[Optimizer]
+    scheduler: str
+    site: Site
+    rate: float | None
+    backwards: int
+    fresh: bool
+    """No backward had deposited on the optimizer's parameters."""
+    calls: int = 1
+    used: float | None = None
+    step_site: Site | None = None
+
+
+class SchedulesObserver(Observer):
+    """Writes `ScheduleStep` when it is proven that a scheduler's first value was skipped.
+
+    Proven means: the optimizer's first step consumed gradients that a backward had computed before the scheduler
+    stepped; or the scheduler stepped before anything was back-propagated, and stepped again at the same line after the
+    optimizer had. A fast-forward to the epoch of a checkpoint, or a first step skipped by a scaler, does neither.
+    """
+
+    kinds = (ScheduleStep,)
+
+    def __init__(self, monitor: Any) -> None:
+        super().__init__(monitor)
+        self._early: dict[int, _Early] = {}
+        self._inside = False
+
+    @property
+    def attached(self) -> tuple[str, ...]:
+        """The methods of torch's schedulers that are wrapped."""
+        return tuple(point.label for point in _POINTS if self in point.listeners)
+
+    def start(self) -> None:
+        """Wrap the schedulers; optimizer steps matter only once one of them was too early."""
+        for point in _POINTS:
+            point.listen(self)
+        self.monitor.pause(self)
+
+    def stop(self) -> None:
+        """Unwrap them."""
+        for point in _POINTS:
+            if self in point.listeners and not point.leave(self):
+                self.monitor.gap(f"{point.label} was wrapped by another tool and could only be made passive", ())
+        self._early.clear()
+
+    # --- events -------------------------------------------------------------------------------------------------
+
+    def enter(self) -> bool:
+        """A scheduler's `step` begins; False when it is part of another one's."""
+        outermost = not self._inside
+        self._inside = True
+        return outermost
+
+    def leave(self) -> None:
+        """The outermost `step` is over."""
+        self._inside = False
+
+    def scheduler_steps(self, scheduler: Any, explicit: bool) -> None:
+        """The user, or the constructor, makes a scheduler step.
+
+        Args:
+            scheduler: The scheduler.
+            explicit: An epoch was given, so that the schedule does not depend on how often it stepped.
+        """
+        try:
+            optimizer: Any = getattr(scheduler, "optimizer", None)
+            steps = (
+                None
+                if optimizer is None or explicit or _is_constructing(scheduler)
+                else self.monitor.steps_of(optimizer)
+            )
+            if steps is not None:
+                self._note(scheduler, optimizer, steps)
+        except Exception as error:  # our own bug must not stop training; it becomes GK900
+            self.monitor.engine.crashed("gradkit's SchedulesObserver", error)
+
+    def _note(self, scheduler: Any, optimizer: Optimizer, steps: int) -> None:
+        early = self._early.get(id(optimizer))
+        if early is not None and early.optimizer() is not optimizer:
+            early = None
+        if steps == 0 and not getattr(optimizer, "_opt_called", False):
+            if early is not None:
+                early.calls += 1
+                return
+            rate = largest([group.get("lr") for group in optimizer.param_groups[:1]])
+            self._early[id(optimizer)] = _Early(
+                weakref.ref(optimizer),
+                type(scheduler).__name__,
+                find_site(3),
+                rate,
+                self.monitor.backwards,
+                not self.monitor.deposits_of(optimizer),
+            )
+            self.monitor.resume(self)
+        elif early is not None and early.calls == 1 and early.fresh and early.step_site is not None:
+            del self._early[id(optimizer)]
+            if find_site(3) == early.site and not self._follows(early):
+                self._write(early, optimizer, "loop")
+
+    def before_step(self, optimizer: Optimizer, closure: bool) -> None:
+        """The first step of an optimizer whose scheduler was early."""
+        early = self._early.get(id(optimizer))
+        if early is None or early.optimizer() is not optimizer or early.step_site is not None:
+            return
+        early.used = largest([group.get("lr") for group in optimizer.param_groups[:1]])
+        early.step_site = find_site(2)
+
+    def after_step(self, optimizer: Optimizer) -> None:
+        """That step is over, and with it what its closure may have computed."""
+        early = self._early.get(id(optimizer))
+        if early is None or early.step_site is None:
+            return
+        if early.calls == 1 and not early.fresh and self.monitor.backwards == early.backwards:
+            del self._early[id(optimizer)]
+            self._write(early, optimizer, "between")
+        if all(item.step_site is not None for item in self._early.values()):
+            self.monitor.pause(self)
+
+    def _follows(self, early: _Early) -> bool:
+        """Whether the scheduler's line stands below the optimizer's in one function: the first step was left out."""
+        mine, step = early.site, early.step_site
+        if step is None or mine.code is None or mine.code is not step.code:
+            return False
+        here, there = mine.location(), step.location()
+        return here is not None and there is not None and here.line > there.line
+
+    def _write(self, early: _Early, optimizer: Optimizer, order: str) -> None:
+        label, _, _ = self.monitor.describe_optimizer(optimizer)
+        if early.rate == 0.0:
+            return  # a warmup from 0 that leaves out its first value loses nothing
+        self.monitor.put(
+            ScheduleStep(
+                scheduler=early.scheduler,
+                optimizer=label,
+                skipped=early.rate,
+                used=early.used,
+                order=order,
+                line=locate(early.site, self.monitor.models),
+                step_line=locate(early.step_site, self.monitor.models),
+            )
+        )

@@ -1,0 +1,239 @@
+"""Measures what optimizer steps do to the weights: nothing, too much, or something to what was meant to stay."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from gradkit.observe.belonging import models
+from gradkit.observe.motion import BLOCK, RATIOS, Frozen, Motion, judge_frozen, largest
+from gradkit.observe.observer import Observer
+from gradkit.observe.places import locate
+from gradkit.observe.sites import find_site
+from gradkit.records import FrozenUpdate, Location, Stillness, UpdateSizes
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+    from gradkit.observe.monitor import Monitor
+
+DENSE_STEPS = 3
+"""Steps of each optimizer measured at the beginning without a pause."""
+SHARE = 0.001
+"""Largest share of wall time spent looking, once the run is known."""
+LARGE = 0.2
+"""Ratio of update to weights from which on consecutive steps are measured."""
+LARGE_AT_START = 10.0
+"""Ratio of update to the very first weights from which on consecutive steps are measured."""
+LONGEST_LOOK = 64
+"""Steps after which an unfinished suspicion is given up until the next look."""
+MEASURE_EVERY = 4
+"""Only every so many looks at an optimizer known to move measure its updates; the others look for frozen parameters."""
+MAX_PAUSE = 4096
+"""Backward calls slept at most."""
+
+
+class UpdatesObserver(Observer):
+    """Writes `Stillness`, `UpdateSizes` and `FrozenUpdate`.
+
+    At first every step is measured, by samples taken before and after it; later looks come ever more rarely. An
+    optimizer whose weights stand still, or are thrown about, is measured step by step until that is settled.
+    """
+
+    kinds = (Stillness, UpdateSizes, FrozenUpdate)
+
+    def __init__(self, monitor: Monitor) -> None:
+        super().__init__(monitor)
+        rules = [rule for rule in monitor.rules if rule.kind is Stillness]
+        self._still_steps = min((int(getattr(rule, "steps", 20)) for rule in rules), default=20)
+        self._motions: dict[int, Motion] = {}
+        self._frozen: dict[int, list[Frozen]] = {}
+        self._earlier: dict[int, dict[int, Frozen]] = {}
+        self._said: dict[int, set[str]] = {}
+        self._declared: dict[int, set[int]] = {}
+        self._loss: Tensor | None = None
+        self._steps = 0
+        self._looks = 0
+        self._spent = 0.0
+        self._since = (time.perf_counter(), 0)
+
+    # --- events -------------------------------------------------------------------------------------------------
+
+    def enter_backward(self, roots: Sequence[Tensor], retain_graph: bool, create_graph: bool) -> None:
+        """Remember the first loss of the window, without its graph."""
+        if self._loss is None and len(roots) == 1 and isinstance(roots[0], Tensor) and roots[0].numel() == 1:
+            self._loss = roots[0].detach().reshape(())
+
+    def before_step(self, optimizer: Optimizer, closure: bool) -> None:
+        """Take samples, and look for parameters that should stay."""
+        started = time.perf_counter()
+        motion = self._motions.get(id(optimizer))
+        if motion is None or not motion.resume(optimizer):
+            motion = self._motions[id(optimizer)] = Motion.of(optimizer)
+            self._said[id(optimizer)] = set()
+            self._earlier.pop(id(optimizer), None)
+            self._declared[id(optimizer)] = self._declared_frozen(motion) if self.monitor.frozen else set()
+        if self._measures(motion):
+            motion.before = motion.sample.take()
+        if "frozen" not in self._said[id(optimizer)]:
+            reader = self.monitor.reader
+            looks = [
+                Frozen.of(parameter, False, reader)
+                for parameter in motion.parameters
+                if not parameter.requires_grad and parameter.grad is not None
+            ]
+            known = {id(look.parameter) for look in looks}
+            declared = self._declared[id(optimizer)] - known
+            looks += [Frozen.of(item, True, reader) for item in motion.parameters if id(item) in declared]
+            if looks:
+                self._frozen[id(optimizer)] = looks
+        self._spent += time.perf_counter() - started
+
+    def after_step(self, optimizer: Optimizer) -> None:
+        """Compare, judge when there is enough, and sleep when nothing is open."""
+        motion = self._motions.get(id(optimizer))
+        if motion is None:
+            return  # the step had begun before anyone looked
+        started = time.perf_counter()
+        label, step, created = self.monitor.describe_optimizer(optimizer)
+        self._judge_frozen(optimizer, label, step, created)
+        motion.measure(optimizer, step, self._loss, self.monitor.reader)
+        self._loss = None
+        if motion.rows and (not motion.sample.waits or len(motion.rows) >= BLOCK):
+            motion.read(self.monitor.reader)
+            self._judge_motion(motion, label, step, created)
+        self._steps += 1
+        self._spent += time.perf_counter() - started
+        watched = max(1, len(self.monitor.optimizers()))
+        dense = not self._looks and self._steps < DENSE_STEPS * watched
+        suspicious = self._steps < LONGEST_LOOK * watched and any(map(self._is_open, self._motions.values()))
+        if not dense and not suspicious and self._steps >= watched and not self._earlier:
+            self._rest()
+
+    def stop(self) -> None:
+        """Keep nothing of the run alive."""
+        self._motions.clear()
+        self._frozen.clear()
+        self._earlier.clear()
+        self._loss = None
+
+    def _measures(self, motion: Motion) -> bool:
+        return not motion.moves or bool(motion.ratios) or self._looks % MEASURE_EVERY == 0
+
+    def _is_open(self, motion: Motion) -> bool:
+        """Whether something about it is not settled yet."""
+        if motion.reference() is None or (not motion.ratios and not motion.rows):
+            return False
+        if motion.rows or not motion.moves:
+            return True
+        sizes_open = motion.ratios[-1] >= LARGE or motion.against_start[-1:] > (LARGE_AT_START,)
+        return sizes_open and "sizes" not in self._said[id(motion.reference())]
+
+    def _rest(self) -> None:
+        now, backwards = time.perf_counter(), self.monitor.backwards
+        seconds = (now - self._since[0]) / max(1, backwards - self._since[1])
+        pause = min(2.0 ** (self._looks + 1), max(8.0, self._spent / max(SHARE * seconds, 1e-9)), MAX_PAUSE)
+        self._since = (now, backwards)
+        self._spent = 0.0
+        self._looks += 1
+        self._steps = 0
+        self._loss = None
+        self._frozen.clear()
+        for key, motion in list(self._motions.items()):
+            if motion.reference() is None:
+                del self._motions[key]
+                self._said.pop(key, None)
+                self._declared.pop(key, None)
+            motion.release()
+        self.monitor.pause(self, pause)
+
+    # --- judging ------------------------------------------------------------------------------------------------
+
+    def _judge_motion(self, motion: Motion, label: str, step: int, created: Location | None) -> None:
+        optimizer = motion.reference()
+        if optimizer is None:
+            return
+        said = self._said[id(optimizer)]
+        rate = largest([group.get("lr") for group in optimizer.param_groups])
+        if motion.still >= self._still_steps and "still" not in said and motion.identical(self.monitor.reader):
+            said.add("still")
+            self.monitor.put(
+                Stillness(
+                    optimizer=label,
+                    step=step,
+                    steps=motion.still,
+                    parameter_count=len(motion.parameters),
+                    learning_rate=rate,
+                    gradient_norm=motion.gradient_norm,
+                    weight_norm=motion.weight_norm,
+                    step_line=self._step_line(),
+                    created_line=created,
+                )
+            )
+            motion.moves = True  # said once; there is nothing more to find out
+        ratios, against_start = tuple(motion.ratios), motion.against_start
+        large = len(ratios) == RATIOS and (
+            sorted(ratios)[RATIOS // 2] >= LARGE or min(against_start, default=0.0) >= LARGE_AT_START
+        )
+        if large and "sizes" not in said:
+            said.add("sizes")
+            self.monitor.put(
+                UpdateSizes(
+                    optimizer=label,
+                    step=step,
+                    ratios=ratios,
+                    against_start=against_start,
+                    losses=tuple(motion.losses),
+                    first_loss=motion.first_loss,
+                    growth=motion.sizes[-1] / motion.sizes[0] if motion.sizes[0] else 1.0,
+                    learning_rate=rate,
+                    of_modules=self._of_modules(motion),
+                    parameter_count=len(motion.parameters),
+                    step_line=self._step_line(),
+                    created_line=created,
+                )
+            )
+
+    def _judge_frozen(self, optimizer: Optimizer, label: str, step: int, created: Location | None) -> None:
+        looks = self._frozen.pop(id(optimizer), None)
+        earlier = self._earlier.pop(id(optimizer), {})
+        if not looks:
+            return
+        zero, stale, declared = judge_frozen(looks, earlier, self.monitor.reader)
+        if zero or stale or declared:
+            self._said[id(optimizer)].add("frozen")
+            describe = self.monitor.describe_parameters
+            self.monitor.put(
+                FrozenUpdate(
+                    optimizer=label,
+                    step=step,
+                    zero=tuple(describe(optimizer, zero)) if zero else (),
+                    stale=tuple(describe(optimizer, stale)) if stale else (),
+                    declared=tuple(describe(optimizer, declared)) if declared else (),
+                    step_line=self._step_line(),
+                    created_line=created,
+                )
+            )
+        elif not earlier:  # whether a gradient is an old one shows at the next step
+            self._earlier[id(optimizer)] = {id(look.parameter): look for look in looks if not look.declared}
+            if not self._earlier[id(optimizer)]:
+                del self._earlier[id(optimizer)]
+
+    def _step_line(self) -> Location | None:
+        return locate(find_site(3), self.monitor.models)
+
+    def _declared_frozen(self, motion: Motion) -> set[int]:
+        names = {number: name for home in models(self.monitor.models) for number, name in home.names.items()}
+        return {
+            number
+            for number in motion.ids
+            if any(fnmatchcase(names.get(number, ""), pattern) for pattern in self.monitor.frozen)
+        }
+
+    def _of_modules(self, motion: Motion) -> bool:
+        homes = models(self.monitor.models)
+        return any(id(parameter) in home.names for home in homes for parameter in motion.parameters)

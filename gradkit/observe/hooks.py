@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
+import threading
 import types
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,7 @@ class Tap:
     def __init__(self) -> None:
         self.monitors: list[Monitor] = []
         self.backward_depth = 0
+        self._backward_thread = 0
         self._restore: list[tuple[str, Callable[[], bool]]] = []
 
     @property
@@ -101,12 +103,15 @@ class Tap:
     def enter_backward(self, roots: Any, retain_graph: bool, create_graph: bool) -> bool:
         """Tell the monitors that an accumulating backward begins; False when it is part of one already running."""
         if self.backward_depth:
-            # Reentrant checkpointing runs a backward inside one, on a device thread of the engine when on a GPU.
-            # Another Python thread training at the same time looks the same and is treated the same: unseen, so silent.
-            for monitor in self.monitors:
-                monitor.backwards_unseen += 1
+            # Reentrant checkpointing runs a backward inside one, on a device thread of the engine when on a GPU: what
+            # it deposits is seen when the outer one is over. That of another Python thread cannot be told apart.
+            own = threading.get_ident()
+            if own != self._backward_thread and any(thread.ident == own for thread in threading.enumerate()):
+                for monitor in self.monitors:
+                    monitor.backwards_unseen += 1
             return False
         self.backward_depth = 1
+        self._backward_thread = threading.get_ident()
         for monitor in self.monitors:
             try:
                 monitor.enter_backward(roots, retain_graph, create_graph)

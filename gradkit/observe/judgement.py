@@ -11,6 +11,8 @@ from gradkit.observe.measure import norms
 
 HAND_MADE_READS = 3
 """Windows without a backward whose changed gradients are read, to tell zeroed ones from hand-written ones."""
+REPLACED = -1
+"""The move of a gradient that is another tensor now; moves of the same tensor are positive."""
 
 
 def judge(ledger: Ledger, *, backwards_anywhere: int, closure: bool) -> Verdict:
@@ -41,12 +43,20 @@ def judge(ledger: Ledger, *, backwards_anywhere: int, closure: bool) -> Verdict:
 
 def _judge_mixtures(ledger: Ledger, verdict: Verdict) -> None:
     alive: dict[int, Mixture] = {}
+    changed: dict[int, int] = {}
     for index, mixture in ledger.mixed.items():
         buffer = ledger.parameters[index].grad
-        if buffer is not None and mixture.buffer() is buffer and buffer._version == mixture.version:
+        if buffer is None:
+            continue
+        change = buffer._version - mixture.version if mixture.buffer() is buffer else REPLACED
+        if not change:
             alive[index] = mixture
+        elif not mixture.touched:
+            changed[index] = change
+    factors = _still_mixed(ledger, changed) if changed else {}
+    alive |= {index: ledger.mixed[index] for index in factors}
     if not alive:
-        ledger.benign += 1
+        ledger.benign += not (changed and ledger.samples.wanted)
         return
     if ledger.proven:
         stale = [index for index, mixture in alive.items() if mixture.moved == 0 and not mixture.touched]
@@ -54,8 +64,26 @@ def _judge_mixtures(ledger: Ledger, verdict: Verdict) -> None:
         stale = _prove(ledger, alive)
     for index in stale:
         verdict.stale[index] = ledger.windows_held.get(index, 1) + 1
+        if index in changed:
+            ledger.kept_moves.add(changed[index])
+            if index in ledger.stale_copies:
+                ledger.stale_copies[index].mul_(factors[index])
     if stale:
         verdict.concerned = stale
+
+
+def _still_mixed(ledger: Ledger, changed: dict[int, int]) -> dict[int, float]:
+    """Which mixtures that were changed between the backward and the step still are one, with the factor they got."""
+    samples = ledger.samples
+    if samples.taken:
+        found = samples.proven([(index, ledger.parameters[index]) for index in changed], ledger.reader)
+        samples.wanted = samples.always or not found
+        return found
+    known = {index: 1.0 for index, change in changed.items() if change in ledger.kept_moves}
+    if len(known) < len(changed) and samples.windows_left:
+        samples.wanted = True
+        ledger.arm()
+    return known
 
 
 def _prove(ledger: Ledger, alive: dict[int, Mixture]) -> list[int]:
@@ -72,6 +100,8 @@ def _prove(ledger: Ledger, alive: dict[int, Mixture]) -> list[int]:
     for index, mixture in measured.items():
         chain = [("before", mixture.before), ("held", ledger.held_norms.get(index)), ("after", mixture.after)]
         chain += [(f"touched{turn}", norm) for turn, (_, norm) in enumerate(mixture.touched)]
+        chain += [(f"left{turn}", norm) for turn, (norm, _) in enumerate(mixture.untouched)]
+        chain += [(f"found{turn}", norm) for turn, (_, norm) in enumerate(mixture.untouched)]
         for kind, number in chain:
             if number is not None:
                 places[index, kind] = len(queue)
@@ -102,6 +132,15 @@ def _prove(ledger: Ledger, alive: dict[int, Mixture]) -> list[int]:
             continue
         if mixture.touched:
             continue  # changed in place between two backward calls: what is left of the old gradient is unknown
+        between = [
+            (value(index, f"left{turn}"), value(index, f"found{turn}")) for turn in range(len(mixture.untouched))
+        ]
+        if any(not _same(left, found) for left, found in between if left is not None and found is not None):
+            ledger.invisible = True
+            continue
+        if mixture.unchecked:
+            seen_open = True
+            continue
         if held is None:
             # Not measured at the last step. A version that stood still means untouched, unless this loop is known to
             # write through `.data`; anything else is measured in the coming windows.
@@ -133,7 +172,7 @@ def _learn_clearing(ledger: Ledger, moved: int) -> None:
 
 def _cleared_later(ledger: Ledger, mixture: Mixture, turn: int, norm: float | None) -> bool:
     if norm == 0.0:
-        ledger.clean_moves.add(mixture.touched[turn][0])
+        _learn_clearing(ledger, mixture.touched[turn][0])
         return True
     return False
 

@@ -16,9 +16,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from gradkit.observe.measure import Reader, norms
+from gradkit.observe.samples import Samples
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -47,6 +49,10 @@ class Mixture:
     after: Tensor | None = None
     touched: list[tuple[int, Tensor]] = field(default_factory=list)
     """Later in-place changes: version steps, and the norm after them."""
+    untouched: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    """Norms after one backward and before the next; a change between them is one that left no version behind."""
+    unchecked: bool = False
+    """A further backward came whose norms were not measured."""
 
 
 @dataclass(slots=True)
@@ -117,6 +123,8 @@ class Ledger:
         self.entry_norms: dict[int, Tensor] = {}
         self.pending: dict[int, tuple[int, int]] = {}
         self.mixed: dict[int, Mixture] = {}
+        self.samples = Samples(always=deep)
+        self.kept_moves: set[int] = set()
         self.undecided = False
         self.held: list[weakref.ref[Tensor] | None] = []
         self.held_versions: list[int] = []
@@ -170,6 +178,7 @@ class Ledger:
         self.probe_exit = _NOTHING
         self.windows_held = {}
         self.stale_copies = {}
+        self.samples.clear()
 
     @property
     def wants_site(self) -> bool:
@@ -289,6 +298,9 @@ class Ledger:
                     self.stale_copies[index] = buffer.detach().clone()
         if self.benign < BENIGN_SUSPICIONS and not self.proven:
             self.entry_norms = self.norms_of(list(self.pending))
+        if self.samples.windows_left and (self.samples.wanted or self.samples.taken):
+            pairs = [(index, self.parameters[index].grad) for index in self.pending]
+            self.samples.begin([(index, buffer) for index, buffer in pairs if buffer is not None])
 
     def settle_now(self) -> None:
         """Settle what is pending while a backward still runs: a step came from inside it."""
@@ -306,6 +318,7 @@ class Ledger:
             elif not (replaces and held() is not buffer):
                 continue
             self.mixed[index] = Mixture(weakref.ref(buffer), buffer._version, moved, self.entry_norms.get(index))
+            self.samples.follow(index, buffer)
         self.pending = {}
         self.entry_norms = {}
 
@@ -315,6 +328,8 @@ class Ledger:
             buffer = self.parameters[index].grad
             if buffer is not None and (mixture.buffer() is buffer or replaces):
                 mixture.buffer = weakref.ref(buffer)
+                if buffer._version != mixture.version or replaces:
+                    self.samples.follow(index, buffer)
                 mixture.version = buffer._version
             else:
                 del self.mixed[index]
@@ -325,17 +340,28 @@ class Ledger:
         A mixture scaled by one factor holds the same windows in the same shares, so it stays one. Those that were
         already changed otherwise are left as they are.
         """
-        whole = []
-        for mixture in self.mixed.values():
+        whole = {}
+        for index, mixture in self.mixed.items():
             buffer = mixture.buffer()
             if buffer is not None and buffer._version == mixture.version:
-                whole.append((mixture, buffer))
+                whole[index] = (mixture, buffer)
         if not whole:
             return None
 
+        old_parts = self.stale_copies
+        copies = [(old_parts[index], buffer) for index, (_, buffer) in whole.items() if index in old_parts]
+        before = norms([buffer.detach() for _, buffer in copies]) if copies else []
+
         def follow() -> None:
-            for mixture, buffer in whole:
+            for mixture, buffer in whole.values():
                 mixture.version = buffer._version
+            if self.armed and not self.proven:
+                for index, norm in self.norms_of(list(whole)).items():
+                    whole[index][0].after = norm
+            if copies:
+                after = norms([buffer.detach() for _, buffer in copies])
+                for (copy, _), old, new in zip(copies, before, after, strict=True):
+                    copy.mul_(torch.where(old > 0, new / old, 1.0).to(copy.dtype))
 
         return follow
 
@@ -359,6 +385,19 @@ class Ledger:
             for index, norm in self.norms_of(list(touched)).items():
                 self.mixed[index].touched.append((touched[index], norm))
                 del self.mixed[index].touched[8:]
+        if not self.proven and len(touched) < len(self.mixed):
+            self._check_untouched([index for index in self.mixed if index not in touched])
+
+    def _check_untouched(self, indices: list[int]) -> None:
+        """Queue what shows whether mixtures that look untouched were cleared through `.data` between two backwards."""
+        now = self.norms_of(indices) if self.armed else {}
+        for index in indices:
+            mixture = self.mixed[index]
+            if index in now and mixture.after is not None:
+                mixture.untouched.append((mixture.after, now[index]))
+                del mixture.untouched[8:]
+            else:
+                mixture.unchecked = True
 
     def _look_for_lost_deposits(self) -> None:
         probe = self.parameters[self.probe].grad
@@ -401,6 +440,8 @@ class Ledger:
             self.mixed = {}
         if self.stale_copies:
             self.stale_copies = {}
+        if self.samples.taken:
+            self.samples.clear()
         if self.deposits:
             self.trained_before = True
             self.deposits = self.live_deposits = self.cleared_deposits = 0

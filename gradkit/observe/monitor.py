@@ -613,7 +613,7 @@ class Monitor:
         if self._capture_seen:
             self.gap("A CUDA graph was captured: its replays run without any hook", ("GK101", "GK102", "GK103"))
         if self.backwards_unseen:
-            self.gap(f"{self.backwards_unseen} backward call(s) ran inside or beside another one", ("GK102", "GK103"))
+            self.gap(f"{self.backwards_unseen} backward call(s) ran in another thread beside one", ("GK102", "GK103"))
         for ledger in self._ledger_list:
             if not ledger.steps and ledger.deposits_total >= 2 and "torch._dynamo" in sys.modules:
                 self.gap(

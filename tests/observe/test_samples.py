@@ -1,0 +1,139 @@
+"""Gradients changed between backward and step: a mixture is found through the change, a deliberate blend is not one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import gradkit
+from gradkit.observe.measure import Reader
+from gradkit.observe.samples import SAMPLE, SAMPLED_WINDOWS, Samples
+
+Change = Callable[[Tensor], object]
+
+
+def _replaced(p: Tensor) -> None:
+    p.grad = p.grad / 3
+
+
+CHANGES: dict[str, Change] = {
+    "scaled": lambda p: p.grad.mul_(0.5),
+    "negated": lambda p: p.grad.neg_(),
+    "replaced": _replaced,
+    "clamped": lambda p: p.grad.clamp_(-0.01, 0.01),
+    "clamped through data": lambda p: p.grad.data.clamp_(-0.01, 0.01),
+    "signs": lambda p: p.grad.sign_(),
+    "normalized": lambda p: p.grad.div_(p.grad.norm() + 1e-8),
+    "masked": lambda p: p.grad.mul_(torch.rand_like(p) > 0.3),
+    "noised": lambda p: p.grad.add_(1e-4 * torch.randn_like(p)),
+    "decayed weights": lambda p: p.grad.add_(p, alpha=0.01),
+    "repaired NaN": lambda p: torch.nan_to_num_(p.grad),
+}
+
+
+def _train(change: Change, *, clear: bool, deep: bool = False) -> gradkit.Monitor:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    with gradkit.watch(report="never", deep=deep) as monitor:
+        for _ in range(8):
+            if clear:
+                optimizer.zero_grad()
+            model(torch.randn(16, 8)).square().mean().backward()
+            with torch.no_grad():
+                for p in model.parameters():
+                    change(p)
+            optimizer.step()
+    return monitor
+
+
+@pytest.mark.parametrize("deep", [False, True], ids=["standard", "deep"])
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_between_backward_and_step_does_not_hide_uncleared_gradients(name: str, deep: bool) -> None:
+    (finding,) = _train(CHANGES[name], clear=False, deep=deep).findings
+    assert finding.rule == "GK101"
+    assert finding.first_step <= 3
+    assert finding.evidence["parameters_mixed"] == 4
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_the_same_change_of_cleared_gradients_is_silent(name: str) -> None:
+    assert _train(CHANGES[name], clear=True).findings == ()
+
+
+def test_deep_mode_scales_the_stale_part_with_the_gradient_it_is_in() -> None:
+    windows: list[gradkit.records.Window] = []
+    torch.manual_seed(0)
+    model = nn.Linear(8, 4)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    x = torch.randn(16, 8)
+    with gradkit.watch(report="never", deep=True, on_window=windows.append):
+        for _ in range(3):
+            model(x).square().mean().backward()
+            for p in model.parameters():
+                p.grad.mul_(0.5)
+            fresh = torch.autograd.grad(model(x).square().mean(), list(model.parameters()))
+            optimizer.step()
+            whole = torch.cat([g.flatten() for g in fresh]).norm()
+            assert windows[-1].deep is not None
+            assert windows[-1].deep.fresh_norm_l2 == pytest.approx(0.5 * float(whole), rel=1e-5)
+
+
+def _proof(stale: Tensor, fresh: Tensor, consumed: Tensor) -> dict[int, float]:
+    samples = Samples()
+    parameter = nn.Parameter(torch.randn_like(stale))
+    samples.begin([(0, stale)])
+    samples.follow(0, stale + fresh)
+    parameter.grad = consumed
+    return samples.proven([(0, parameter)], Reader(1.0))
+
+
+def _parts(count: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(count)
+    return torch.randn(count, generator=generator), torch.randn(count, generator=generator)
+
+
+@pytest.mark.parametrize("count", [2, 3, 40, 3 * SAMPLE + 1])
+@pytest.mark.parametrize("keep", [0.0, 0.5, 0.9, 0.99, 1.01, -1.0])
+def test_a_blend_with_another_share_of_the_old_part_is_no_mixture(count: int, keep: float) -> None:
+    s, f = _parts(count)
+    assert _proof(s, f, keep * s + f) == {}
+
+
+@pytest.mark.parametrize("count", [3, 40, 3 * SAMPLE + 1])
+@pytest.mark.parametrize("factor", [1.0, 0.1, -2.0])
+def test_a_multiple_of_the_sum_is_a_mixture_with_that_factor(count: int, factor: float) -> None:
+    s, f = _parts(count)
+    assert _proof(s, f, factor * (s + f)) == {0: pytest.approx(factor, rel=1e-4)}
+
+
+def test_old_and_new_parts_that_point_the_same_way_prove_nothing() -> None:
+    s, _ = _parts(40)
+    assert _proof(s, 0.25 * s, 3.0 * s) == {}
+
+
+@pytest.mark.parametrize("consumed", ["zero", "fresh", "nan", "something else"])
+def test_what_is_not_the_sum_proves_nothing(consumed: str) -> None:
+    s, f = _parts(40)
+    other = {"zero": 0 * f, "fresh": f, "nan": f * torch.nan, "something else": torch.arange(40.0)}[consumed]
+    assert _proof(s, f, other) == {}
+
+
+def test_samples_are_bounded_in_size_and_in_windows() -> None:
+    samples = Samples()
+    for _ in range(SAMPLED_WINDOWS):
+        assert samples.windows_left > 0
+        samples.begin([(0, torch.ones(10 * SAMPLE + 7))])
+        assert samples._kept[0].stale.numel() <= SAMPLE
+        samples.clear()
+    assert samples.windows_left == 0
+
+
+@pytest.mark.parametrize("gradient", [torch.ones(3).to_sparse(), torch.ones(3, dtype=torch.complex64), torch.ones(0)])
+def test_gradients_that_cannot_be_sampled_are_left_out(gradient: Tensor) -> None:
+    samples = Samples()
+    samples.begin([(0, gradient)])
+    assert not samples.taken

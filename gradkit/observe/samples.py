@@ -35,6 +35,8 @@ _FIT = 0.005
 """Largest standard error of a - b, relative to b, with which a fit may prove anything; 0.9 s + f is 20 of these off."""
 _EXACT = 1e-5
 """Relative difference of a and b that rounding alone explains in single precision."""
+_PARALLEL = 1e-8
+"""Smallest eigenvalue of the regressors' correlation matrix: below it double precision cannot tell them apart."""
 _FEW = 12
 """Below this many elements a fit has to be exact."""
 
@@ -163,7 +165,7 @@ def _fit(sums: _Sums, regressors: int) -> float | None:
     """The verdict of a least-squares fit with the first regressors of (s, f, w)."""
     gram = sums.dots[:regressors, :regressors]
     scale = gram.diagonal().sqrt()
-    if not bool((scale > 0).all()) or float(torch.linalg.eigvalsh(gram / scale.outer(scale))[0]) < 1e-3:
+    if not bool((scale > 0).all()) or float(torch.linalg.eigvalsh(gram / scale.outer(scale))[0]) < _PARALLEL:
         return None  # the parts point the same way: any multiple of one is a multiple of their sum
     inverse = torch.linalg.inv(gram)
     factors = inverse @ sums.dots[:regressors, 3]
@@ -183,8 +185,8 @@ def _fit(sums: _Sums, regressors: int) -> float | None:
 def _numbers(stale: Tensor, mixed: Tensor, now: Tensor, weights: Tensor) -> list[Tensor]:
     """The numbers of `_Sums` as 0-d tensors of one dtype, queued without waiting for the device."""
     rounding = torch.finfo(now.dtype).eps
-    wide = torch.float32 if now.device.type == "mps" else torch.float64
-    s, m, c, w = stale.to(wide), mixed.to(wide), now.to(wide), weights.to(wide)
+    device = torch.device("cpu") if now.device.type == "mps" else now.device  # which has no float64
+    s, m, c, w = (part.to(device, torch.float64) for part in (stale, mixed, now, weights))
     f = m - s
     telling = (s.abs() > 8 * rounding * m.abs()) & (f.abs() > 8 * rounding * m.abs())
     low, high = c.min(), c.max()
@@ -192,9 +194,9 @@ def _numbers(stale: Tensor, mixed: Tensor, now: Tensor, weights: Tensor) -> list
     near = 4 * rounding * largest
     off_mixed = _off(c, m, low, high, largest, near)
     off_fresh = _off(c, f, low, high, largest, near)
-    counted = [n.to(wide) for n in (telling.sum(), (telling & (c == m)).sum(), off_mixed, off_fresh)]
+    counted = [n.to(torch.float64) for n in (telling.sum(), (telling & (c == m)).sum(), off_mixed, off_fresh)]
     rows = torch.stack([s, f, w, c])
-    return [torch.full((), float(c.numel()), dtype=wide, device=c.device), *counted, *(rows @ rows.T).reshape(-1)]
+    return [c.new_full((), float(c.numel())), *counted, *(rows @ rows.T).reshape(-1)]
 
 
 def _off(c: Tensor, of: Tensor, low: Tensor, high: Tensor, largest: Tensor, near: Tensor) -> Tensor:

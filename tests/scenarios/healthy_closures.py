@@ -17,7 +17,7 @@ def fit(optimizer_of, steps=4, after=None, **options):
         return loss
 
     for _ in range(steps):
-        print(f"{float(optimizer.step(closure)):.6f}")
+        print(f"{optimizer.step(closure).item():.6f}")
         if after is not None:
             after(optimizer)
     return model

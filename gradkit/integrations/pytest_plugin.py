@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from gradkit.integrations._pytest_regression import TrajectoryRegression
     from gradkit.integrations._pytest_watch import ItemState, Watch
 
 _MARKER = (
@@ -34,10 +35,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--gradkit-report", metavar="FILE", help="Write the findings of all watched tests as one JSON file."
     )
+    group.addoption(
+        "--gradkit-update",
+        action="store_true",
+        help="Accept what trajectory_regression sees: write the golden files of runs that left them.",
+    )
     parser.addini("gradkit_fail_on", "Least severity that fails a watched test: error, warning, note or never.")
     parser.addini("gradkit_select", "Rule codes or prefixes to run, separated by spaces; all when empty.", type="args")
     parser.addini("gradkit_ignore", "Rule codes or prefixes to leave out, separated by spaces.", type="args")
     parser.addini("gradkit_accumulate", "Declared micro-batches per optimizer step.")
+    parser.addini("gradkit_goldens", "Folder beside a test file for its golden trajectories; goldens when empty.")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -147,3 +154,11 @@ def check_accumulation(request: pytest.FixtureRequest) -> Callable[..., Any]:
 def check_inference(request: pytest.FixtureRequest) -> Callable[..., Any]:
     """`gradkit.check.inference` that fails the test unless the check passes, and returns its result."""
     return _state(request.node).checker("inference")
+
+
+@pytest.fixture
+def trajectory_regression(request: pytest.FixtureRequest) -> TrajectoryRegression:
+    """Pins a training run to a golden file beside the test: `.record(model, optimizer)`, then `.check(recording)`."""
+    from gradkit.integrations._pytest_regression import TrajectoryRegression
+
+    return TrajectoryRegression(request)

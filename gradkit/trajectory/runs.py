@@ -1,0 +1,66 @@
+"""The trajectory in a run folder of `python -m gradkit.train`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gradkit.errors import RunFolderError
+from gradkit.store import read_events, read_manifest
+from gradkit.trajectory.values import COLUMNS, ParameterPrint, Trajectory
+
+_PRECISIONS = {"32": "float32", "64": "float64", "bf16-mixed": "bfloat16", "16-mixed": "float16"}
+_LEFT_OUT = (
+    *("run", "name", "data.path", "logger.", "trainer.progress", "trainer.resume"),
+    *("trainer.flush_every", "trainer.checkpoint_every", "trainer.keep_checkpoints"),
+)
+"""Keys without a part in the numbers, and those that name places of one machine."""
+
+
+def trajectory_of_run(folder: Path) -> Trajectory:
+    """Loss, gradient norm and learning rate of every step, the final weights, and the configuration.
+
+    Raises:
+        RunFolderError: It is no run folder, recorded no steps, or its weights cannot be read.
+    """
+    manifest = read_manifest(folder)
+    steps = [event for event in read_events(folder) if event["event"] == "step"]
+    if not steps:
+        raise RunFolderError(f"{folder} recorded no steps; train with trainer.record=true.")
+    rows = [
+        {name: float(event[name]) for name in COLUMNS if isinstance(event.get(name), (int, float))} for event in steps
+    ]
+    settings = {name: value for name, value in _flat(manifest.get("config", {})) if not name.startswith(_LEFT_OUT)}
+    precision = str(settings.get("trainer.precision", ""))
+    return Trajectory(rows, _final_weights(folder), settings, _PRECISIONS.get(precision))
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            found += _flat(value, f"{prefix}{name}.")
+        elif value is not None:
+            found.append((f"{prefix}{name}", value))
+    return found
+
+
+def _final_weights(folder: Path) -> dict[str, ParameterPrint]:
+    import torch
+
+    from gradkit.trajectory.recorder import weight_print
+
+    newest = max(folder.glob("checkpoints/step-*.pt"), default=None)
+    if newest is None:
+        return {}
+    try:
+        state = torch.load(newest, map_location="cpu", weights_only=True)
+        model = state["model"]
+        return {
+            name: ParameterPrint(tuple(tensor.shape), final=weight_print(tensor))
+            for name, tensor in model.items()
+            if tensor.is_floating_point()
+        }
+    except Exception as error:  # a foreign file raises any of several unrelated types
+        raise RunFolderError(f"{newest} holds no weights that can be read: {type(error).__name__}.") from None

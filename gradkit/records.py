@@ -258,6 +258,39 @@ class EvaluationPass:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CutPath:
+    """Parameters that an optimizer holds and whose result reached a loss only through a cut, proven in one window.
+
+    Attributes:
+        optimizer: Label of the optimizer.
+        step: Number of its step.
+        steps: Its steps in a row in which these parameters had no gradient while others had.
+        parameters: The parameters behind this cut, by name.
+        modules: The modules that own them.
+        operation: The operation whose result carried no gradient, such as `detach`, `.data`, `argmax`, `linear`.
+        cause: `operation` when the operation itself cuts, `no_grad` or `inference_mode` when gradients were off,
+            `number` when the value left as a number or array and came back as a new tensor, `leaf` when it was wrapped
+            as a new leaf.
+        whole_in_eval: Gradients were off and every module concerned was in eval mode, as for a frozen part.
+        conditional: The cut stands under a condition of its own, or that is not known.
+        location: The user's line of the cut.
+        operation_line: The user's line of the operation, where it is another one.
+    """
+
+    optimizer: str
+    step: int
+    steps: int
+    parameters: tuple[str, ...]
+    modules: tuple[str, ...] = ()
+    operation: str = ""
+    cause: str = "operation"
+    whole_in_eval: bool = False
+    conditional: bool = False
+    location: Location | None = None
+    operation_line: Location | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Membership:
     """Parameters that got gradients though no optimizer holds them, against what the optimizers do hold.
 
@@ -486,6 +519,7 @@ Record = (
     | Retention
     | ModeStep
     | EvaluationPass
+    | CutPath
     | Membership
     | Stillness
     | UpdateSizes

@@ -341,9 +341,15 @@ class Monitor:
             self._tell("optimizer_created", optimizer)
         return ledger
 
-    def trained_parameters(self) -> set[int]:
-        """Ids of the parameters of all optimizers that have stepped."""
-        return {id(parameter) for ledger in self._ledger_list if ledger.steps for parameter in ledger.parameters}
+    def trained_parameters(self) -> dict[int, Tensor]:
+        """The parameters of all optimizers that have stepped, by their ids."""
+        return {
+            id(parameter): parameter for ledger in self._ledger_list if ledger.steps for parameter in ledger.parameters
+        }
+
+    def describe(self, optimizer: Optimizer, parameters: Sequence[Tensor]) -> list[ParameterInfo]:
+        """Names of an optimizer's parameters, in order."""
+        return self._namer.describe(optimizer, parameters)
 
     def place_of(self, optimizer: Optimizer) -> tuple[str, int]:
         """The label of an optimizer and the number of its present or last step, from 0."""

@@ -167,3 +167,27 @@ def differentiations(file: str) -> list[range] | None:
 
 
 _DIFFERENTIATING = frozenset({"backward", "manual_backward", "grad", "hvp", "vhp", "jacobian", "hessian"})
+
+
+def stands_under_condition(place: Location) -> bool:
+    """Whether a line stands in a branch of an `if`, or holds a conditional expression or a switch that is computed."""
+    around = _around(place.file, place.line)
+    tree = _parse(place.file)
+    if around is None or tree is None:
+        return True
+    if around[1]:
+        return True
+    for node in ast.walk(tree):
+        if not node_covers(node, place.line):
+            continue
+        if isinstance(node, ast.IfExp):
+            return True
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("set_grad_enabled", "inference_mode")):
+            return any(not isinstance(argument, ast.Constant) for argument in node.args)
+    return False
+
+
+def node_covers(node: ast.AST, line: int) -> bool:
+    """Whether an expression's lines include `line`."""
+    first = getattr(node, "lineno", None)
+    return isinstance(node, ast.expr) and first is not None and first <= line <= (node.end_lineno or first)

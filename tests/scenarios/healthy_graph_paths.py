@@ -337,3 +337,29 @@ def healthy_discriminator_step_detaches_the_generator():
         (-critic(generator(torch.randn(4, 2))).mean()).backward()
         of_generator.step()
     return [generator, critic]
+
+
+class Agent(nn.Module):
+    """Policy and target network in one module, so that the optimizer holds both; the target is copied now and then."""
+
+    def __init__(self):
+        super().__init__()
+        self.policy = mlp(6, 16, 3)
+        self.target = mlp(6, 16, 3)
+        self.target.load_state_dict(self.policy.state_dict())
+
+
+def healthy_target_network_held_by_the_optimizer():
+    torch.manual_seed(23)
+    agent = Agent()
+
+    def loss_of(step):
+        if step % 100 == 99:
+            agent.target.load_state_dict(agent.policy.state_dict())
+        x, following = torch.randn(8, 6), torch.randn(8, 6)
+        with torch.no_grad():
+            goal = 0.9 * agent.target(following).max(1).values
+        return F.mse_loss(agent.policy(x).max(1).values, goal)
+
+    run(agent.parameters(), loss_of, steps=20)
+    return agent

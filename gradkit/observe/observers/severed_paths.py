@@ -1,0 +1,229 @@
+"""Suspects parameters that never get a gradient though others do, and proves where the path was cut; writes CutPath.
+
+Parameters without a gradient in the first steps are only a suspicion: a head that is not used looks the same. One
+instrumented window follows their values; what the loss depends on is asked of the autograd graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from gradkit.observe import graph, source
+from gradkit.observe.instrument import INSTRUMENT
+from gradkit.observe.names import living_roots
+from gradkit.observe.observer import Observer
+from gradkit.observe.places import locate
+from gradkit.observe.taint import Cut, Taint
+from gradkit.records import CutPath
+from gradkit.rules.gk203_severed_gradient_path import SeveredGradientPath
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+    from gradkit.observe.monitor import Monitor
+
+FIRST_SLEEP = 64
+"""Backward calls between the first windows and the next look; each later distance is four times as long."""
+TRIALS = 3
+"""Instrumented windows spent on one set of suspects, each twice as far from the last."""
+SAMPLE = 256
+"""Leading numbers of a suspect compared to see whether something else moves it."""
+MIN_COMPARED = 16
+"""Numbers a tensor must have to be told from a copy by its direction: the cosine of two independent directions of that
+many dimensions stays below `COPY_COSINE` with probability 0.98."""
+COPY_COSINE = 0.6
+"""Cosine above which a tensor counts as a copy of another that was trained since."""
+
+
+class SeveredPaths(Observer):
+    """Counts steps without a gradient; then instruments."""
+
+    kinds = (CutPath,)
+
+    def __init__(self, monitor: Monitor) -> None:
+        super().__init__(monitor)
+        rule = next(rule for rule in monitor.rules if isinstance(rule, SeveredGradientPath))
+        self._needed = rule.steps
+        self._missing: dict[int, dict[int, int]] = {}
+        self._seen: dict[int, int] = {}
+        self._had: set[int] = set()
+        self._sleep = FIRST_SLEEP
+        self._looked = 0
+        self._trials = 0
+        self._wait = 0
+        self._taint: Taint | None = None
+        self._suspects: dict[int, Tensor] = {}
+        self._samples: dict[int, Tensor] = {}
+        self._proven: dict[int, Cut] = {}
+        self._refuted: set[int] = set()
+        self._done: set[int] = set()
+
+    @property
+    def attached(self) -> tuple[str, ...]:
+        """The mode, while a window is instrumented."""
+        return ("torch function mode",) if self._taint is not None else ()
+
+    def stop(self) -> None:
+        """Take the mode off if training ended inside an instrumented window."""
+        self._leave()
+        INSTRUMENT.settle()
+        self._suspects.clear()
+
+    def enter_backward(self, roots: Sequence[Tensor], retain_graph: bool, create_graph: bool) -> None:
+        """Ask the graph which suspects the loss depends on, and the maps where the others were cut."""
+        if self._taint is None:
+            return
+        reached = {id(leaf) for node in graph.walk(graph.roots_of(roots)) if (leaf := graph.leaf_of(node)) is not None}
+        self._refuted |= reached
+        for parameter, cut in self._taint.verdict(roots, reached).items():
+            self._proven.setdefault(parameter, cut)
+
+    def after_step(self, optimizer: Optimizer) -> None:
+        """Count, instrument or judge."""
+        if self._taint is not None:
+            self._leave()
+            self._judge(optimizer)
+            return
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        missing = self._missing.setdefault(id(optimizer), {})
+        present = 0
+        for parameter in parameters:
+            number = id(parameter)
+            if parameter.grad is not None:
+                present += 1
+                self._had.add(number)
+                missing.pop(number, None)
+            elif parameter.requires_grad and number not in self._had and number not in self._done:
+                missing[number] = missing.get(number, 0) + 1
+        if not present:
+            for number in missing:  # a step without any gradient says nothing of single parameters
+                missing[number] -= 1
+        self._looked += 1
+        suspects = [p for p in parameters if missing.get(id(p), 0) >= self._needed]
+        if suspects and present:
+            self._suspect(optimizer, suspects)
+        elif self._looked >= self._needed and not any(missing.values()):
+            self._rest()
+
+    def _suspect(self, optimizer: Optimizer, suspects: Sequence[Tensor]) -> None:
+        if self._wait > 0:
+            self._wait -= 1
+            return
+        if self._trials >= TRIALS:
+            self._rest()
+            return
+        self._trials += 1
+        self._wait = 2**self._trials
+        self._suspects = {id(parameter): parameter for parameter in suspects}
+        if not self._samples:
+            self._samples = {number: _sample(parameter) for number, parameter in self._suspects.items()}
+        self._proven, self._refuted = {}, set()
+        taint = Taint(self.monitor, suspects)
+        if INSTRUMENT.enter(taint):
+            taint.patch()
+            self._taint = taint
+        else:
+            self._rest()
+
+    def _leave(self) -> None:
+        if self._taint is not None:
+            self._taint.unpatch()
+            INSTRUMENT.leave(self._taint)
+            self._taint = None
+
+    def _rest(self) -> None:
+        self._missing.clear()
+        self._samples.clear()
+        self._suspects.clear()
+        self._looked = self._trials = self._wait = 0
+        self.monitor.pause(self, self._sleep)
+        self._sleep *= 4
+
+    # --- judging ------------------------------------------------------------------------------------------------------
+
+    def _judge(self, optimizer: Optimizer) -> None:
+        """Report each cut once; suspects that were not proven are looked at again in a later window."""
+        groups: dict[tuple[object, ...], tuple[Cut, list[Tensor]]] = {}
+        for number, cut in self._proven.items():
+            parameter = self._suspects[number]
+            if number in self._refuted or parameter.grad is not None or not parameter.requires_grad:
+                continue
+            if number in self._samples and not torch.equal(self._samples[number], _sample(parameter)):
+                continue  # something else moves it: an average, a target that is copied
+            place = cut.disabled or cut.site
+            groups.setdefault((cut.cause, place.code, place.instruction), (cut, []))[1].append(parameter)
+        for cut, parameters in groups.values():
+            if not self._is_copy(parameters):
+                self._report(optimizer, cut, parameters)
+
+    def _is_copy(self, parameters: Sequence[Tensor]) -> bool:
+        """Whether they are a copy of trained parameters, as a target network that is copied now and then."""
+        largest = max(parameters, key=Tensor.numel)
+        trained = self.monitor.trained_parameters()
+        return any(
+            number in self._had and number not in self._suspects and _is_alike(largest, other)
+            for number, other in trained.items()
+        )
+
+    def _report(self, optimizer: Optimizer, cut: Cut, parameters: Sequence[Tensor]) -> None:
+        label, step = self.monitor.place_of(optimizer)
+        mine = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        parameters = [parameter for parameter in parameters if id(parameter) in mine]
+        if not parameters:
+            return
+        self._done.update(map(id, parameters))
+        named = self.monitor.describe(optimizer, parameters)
+        kept = [info for info in named if not any(fnmatchcase(info.name, pattern) for pattern in self.monitor.frozen)]
+        if not kept:
+            return
+        place = locate(cut.disabled or cut.site, self.monitor.models)
+        operation_line = locate(cut.site, self.monitor.models)
+        modules = tuple(dict.fromkeys(info.module for info in kept if info.module))
+        self.monitor.put(
+            CutPath(
+                optimizer=label,
+                step=step,
+                steps=max(self._missing.get(id(optimizer), {}).get(id(p), 0) for p in parameters) + 1,
+                parameters=tuple(info.name for info in kept),
+                modules=modules,
+                operation=cut.operation,
+                cause=cut.cause,
+                whole_in_eval=cut.cause in ("no_grad", "inference_mode") and _all_in_eval(parameters),
+                conditional=place is None or source.stands_under_condition(place),
+                location=place,
+                operation_line=operation_line if operation_line != place else None,
+            ),
+            source=label,
+        )
+
+
+def _sample(parameter: Tensor) -> Tensor:
+    """A copy of the first numbers of a parameter."""
+    with torch.no_grad():
+        return parameter.detach().reshape(-1)[:SAMPLE].clone()
+
+
+def _is_alike(first: Tensor, second: Tensor) -> bool:
+    """Whether two tensors are so nearly parallel that one began as a copy of the other."""
+    if first.shape != second.shape or first.numel() < MIN_COMPARED or first.device != second.device:
+        return False
+    with torch.no_grad():
+        a, b = first.detach().reshape(-1).double(), second.detach().reshape(-1).double()
+        return bool(torch.dot(a, b) > COPY_COSINE * a.norm() * b.norm())
+
+
+def _all_in_eval(parameters: Sequence[Tensor]) -> bool:
+    """Whether every living module that owns one of the parameters is in eval mode."""
+    wanted = {id(parameter) for parameter in parameters}
+    owners: list[nn.Module] = [
+        module
+        for root in living_roots()
+        for module in root.modules()
+        if any(id(parameter) in wanted for parameter in module._parameters.values())
+    ]
+    return bool(owners) and not any(module.training for module in owners)

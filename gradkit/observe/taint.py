@@ -1,0 +1,246 @@
+"""Follows the values computed from chosen parameters through one instrumented window, alive or cut off from autograd.
+
+Each parameter is one bit. A tensor that autograd still connects carries it alive; a result without a graph carries it
+dead, under the event that cut it. What the loss finally depends on is asked of the autograd graph; these maps only
+explain why a parameter is not in it.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from gradkit.observe.instrument import Witness, name_of, tensors_in
+from gradkit.observe.sites import Site, find_site
+
+if TYPE_CHECKING:
+    from gradkit.observe.monitor import Monitor
+
+_EXITS = frozenset({"item", "tolist", "numpy", "__array__", "__float__", "__int__"})
+_SILENT = frozenset({"_set_grad_enabled", "size", "dim", "stride", "__len__", "backward", "is_floating_point"})
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """An operation whose result lost its gradient.
+
+    Attributes:
+        operation: As its caller wrote it.
+        cause: See `gradkit.records.CutPath.cause`.
+        site: The line of the operation.
+        disabled: The line that switched gradients off, where that was the cause.
+    """
+
+    operation: str
+    cause: str
+    site: Site
+    disabled: Site | None = None
+
+
+_Dead = dict[int, int]
+
+
+@dataclass(slots=True)
+class _Value:
+    """What is known of a tensor: the bits that are alive in it, and the dead ones by the number of their cut."""
+
+    tensor: weakref.ref[Tensor]
+    live: int
+    dead: _Dead
+    had_graph: bool
+
+
+class Taint(Witness):
+    """The maps of one window.
+
+    Args:
+        monitor: Told of mistakes.
+        parameters: The parameters to follow.
+    """
+
+    def __init__(self, monitor: Monitor, parameters: Sequence[Tensor]) -> None:
+        super().__init__(monitor)
+        self.bits = {id(parameter): 1 << index for index, parameter in enumerate(parameters)}
+        self.used = 0
+        self.cuts: list[Cut] = []
+        self._values: dict[int, _Value] = {}
+        self._storages: dict[int, tuple[StorageWeakRef, int, _Dead]] = {}
+        self._exits: list[tuple[int, _Dead]] = []
+        self._disabled: Site | None = None
+        self._from_numpy: Any = None
+
+    # --- the one way into torch that a mode does not see ------------------------------------------------------------
+
+    def patch(self) -> None:
+        """See `torch.from_numpy` for the length of the window."""
+        original = self._from_numpy = torch.from_numpy
+
+        def from_numpy(array: Any) -> Tensor:
+            result = original(array)
+            self._enter_again(result, "from_numpy")
+            return result
+
+        vars(torch)["from_numpy"] = from_numpy
+
+    def unpatch(self) -> None:
+        """Give `torch.from_numpy` back."""
+        if self._from_numpy is not None:
+            vars(torch)["from_numpy"] = self._from_numpy
+            self._from_numpy = None
+
+    # --- calls --------------------------------------------------------------------------------------------------------
+
+    def calling(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """What the arguments carry, before an in-place operation changes them."""
+        if getattr(function, "__name__", "") in _SILENT:
+            return None
+        dead: _Dead = {}
+        live = count = 0
+        for tensor in tensors_in((args, kwargs)):
+            count += 1
+            alive, cut = self._of(tensor)
+            live |= alive
+            for number, mask in cut.items():
+                dead[number] = dead.get(number, 0) | mask
+        return live, dead, count
+
+    def called(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any, before: Any) -> None:
+        """Hand what the arguments carried on to the results."""
+        name = name_of(function)
+        if name == "_set_grad_enabled":
+            self._disabled = find_site(4) if args and not args[0] else None
+            return
+        if before is None:
+            return
+        live, dead, count = before
+        if not count:
+            for tensor in tensors_in(result, 2):
+                self._enter_again(tensor, name)
+            return
+        if not live and not dead:
+            return
+        outputs = list(tensors_in(result, 3))
+        if not outputs and name in _EXITS:
+            self._exits.append((live, dead))
+        outputs += _targets(name, args, kwargs)
+        cut: int | None = None
+        for tensor in outputs:
+            if tensor.grad_fn is not None:
+                self._put(tensor, live, dead)
+            elif id(tensor) not in self.bits:
+                if live and cut is None:
+                    cut = self._cut(name)
+                self._put(tensor, 0, dead if cut is None else {**dead, cut: dead.get(cut, 0) | live})
+
+    def verdict(self, tensors: Sequence[Tensor], reached: set[int]) -> dict[int, Cut]:
+        """The first cut behind each parameter that reaches `tensors` dead and not at all alive, by its id.
+
+        Args:
+            tensors: The roots of a backward.
+            reached: Ids of the leaves that the graph of the roots contains.
+        """
+        dead: _Dead = {}
+        live = 0
+        for tensor in tensors:
+            alive, cut = self._of(tensor)
+            live |= alive
+            for number, mask in cut.items():
+                dead[number] = dead.get(number, 0) | mask
+        found: dict[int, Cut] = {}
+        for parameter, bit in self.bits.items():
+            if parameter in reached or live & bit or not self.used & bit:
+                continue
+            numbers = [number for number, mask in dead.items() if mask & bit]
+            if numbers:
+                found[parameter] = self.cuts[min(numbers)]
+        return found
+
+    # --- what tensors carry -------------------------------------------------------------------------------------------
+
+    def _of(self, tensor: Tensor) -> tuple[int, _Dead]:
+        bit = self.bits.get(id(tensor))
+        if bit is not None:
+            self.used |= bit
+            return bit, {}
+        value = self._values.get(id(tensor))
+        if value is not None and value.tensor() is tensor:
+            if tensor.grad_fn is not None and not value.had_graph:
+                # Made inside a custom function, whose forward runs without gradients and whose result has them.
+                value.live |= _union(value.dead)
+                value.had_graph = True
+            return value.live, value.dead
+        return self._of_storage(tensor)
+
+    def _of_storage(self, tensor: Tensor) -> tuple[int, _Dead]:
+        """What a tensor carries that was made out of sight, by the memory it shares with one that is known."""
+        pointer = _pointer(tensor)
+        known = self._storages.get(pointer) if pointer is not None else None
+        if known is None or known[0].expired():
+            return 0, {}
+        _, live, dead = known
+        if tensor.grad_fn is None and live:
+            number = self._cut(type(tensor).__name__, "leaf")
+            dead = {**dead, number: live}
+            live = 0
+            self._put(tensor, live, dead)
+        return live, dead
+
+    def _put(self, tensor: Tensor, live: int, dead: _Dead) -> None:
+        self._values[id(tensor)] = _Value(weakref.ref(tensor), live, dict(dead), tensor.grad_fn is not None)
+        pointer = _pointer(tensor)
+        if pointer is not None:
+            self._storages[pointer] = (StorageWeakRef(tensor.untyped_storage()), live, dict(dead))
+
+    def _cut(self, operation: str, cause: str = "operation") -> int:
+        if cause == "operation":
+            if torch.is_inference_mode_enabled():
+                cause = "inference_mode"
+            elif not torch.is_grad_enabled() and operation not in ("detach", ".data"):
+                cause = "no_grad"
+        site = find_site(4)
+        self.cuts.append(Cut(operation, cause, site, self._disabled if cause == "no_grad" else None))
+        return len(self.cuts) - 1
+
+    def _enter_again(self, tensor: Tensor, operation: str) -> None:
+        """A tensor made of numbers: it may hold any value that left before."""
+        dead: _Dead = {}
+        bits = 0
+        for live, cut in self._exits:
+            bits |= live
+            for number, mask in cut.items():
+                dead[number] = dead.get(number, 0) | mask
+        if bits:
+            dead[self._cut(operation, "number")] = bits
+        if dead:
+            self._put(tensor, 0, dead)
+
+
+def _union(dead: _Dead) -> int:
+    live = 0
+    for mask in dead.values():
+        live |= mask
+    return live
+
+
+def _pointer(tensor: Tensor) -> int | None:
+    """The identity of a plain tensor's memory."""
+    if type(tensor) not in (Tensor, nn.Parameter) or tensor.layout is not torch.strided:
+        return None
+    return int(tensor.untyped_storage()._cdata)
+
+
+def _targets(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Tensor]:
+    """Arguments that an operation writes to."""
+    if args and isinstance(args[0], Tensor) and (name.endswith((" =", "__setitem__")) or _is_in_place(name)):
+        yield args[0]
+    yield from tensors_in(kwargs.get("out"), 2)
+
+
+def _is_in_place(name: str) -> bool:
+    return (name.endswith("_") and not name.endswith("__")) or (name.startswith("__i") and name.endswith("__"))

@@ -1,0 +1,78 @@
+"""A trainable parameter took part in the loss and got no gradient in any step: its result was cut off from autograd.
+
+Reports:    parameters an optimizer holds that never had a gradient while others had, and whose values reached the loss
+            only through an operation that drops the graph (`detach`, `.data`, `no_grad`, `argmax`, a round trip through
+            numbers or NumPy, a new leaf, a reentrant checkpoint without inputs that need gradients), with its line.
+Why:        this part of the model keeps its initial values while the loss goes down elsewhere.
+Quiet when: a second, connected path reaches the loss (stop-gradient, straight-through); the parameter or its result is
+            unused (idle heads, experts); it is frozen, tied, or called functionally; something else moves it (an
+            average, a copied target); the cut stands under a condition, such as a warm-up; no optimizer holds it.
+            A warning where the part ran whole in eval mode without gradients.
+Remedy:     Remove the cut, or say that it is meant: `requires_grad_(False)` and leave the parameters out of the
+            optimizer.
+Source:     PyTorch notes, "Autograd mechanics"; API reference, `torch.Tensor.detach`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from gradkit.findings import Finding, Severity
+from gradkit.records import CutPath
+from gradkit.rules._base import Rule
+
+_CAUSES = {
+    "operation": "{0} has no gradient",
+    "no_grad": "{0} ran while gradients were switched off",
+    "inference_mode": "{0} ran in inference mode",
+    "number": "their value left as a number or array and {0} made a new tensor of it",
+    "leaf": "{0} wrapped their value as a new leaf",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeveredGradientPath(Rule[CutPath], code="GK203", severity=Severity.ERROR, since="0.1"):
+    """Settings and check.
+
+    Attributes:
+        steps: Steps in a row without a gradient, while others had one, before a cut is looked for (RULES.md, "Fires
+            within").
+    """
+
+    steps: int = 5
+
+    def check(self, records: Sequence[CutPath]) -> Iterator[Finding]:
+        """Yield one finding per cut; a cut under a condition may be meant for now and stays silent."""
+        now = records[-1]
+        if now.conditional or now.steps < self.steps:
+            return
+        shown = ", ".join(now.parameters[:3]) + (", ..." if len(now.parameters) > 3 else "")
+        reason = _CAUSES[now.cause].format(f"`{now.operation}`")
+        yield self.finding(
+            step=now.step,
+            where=now.location,
+            severity=Severity.WARNING if now.whole_in_eval else None,
+            optimizer=now.optimizer,
+            parameters=now.parameters,
+            modules=now.modules,
+            message=(
+                f"{len(now.parameters)} parameter(s) of {now.optimizer} ({shown}) had no gradient in {now.steps} steps:"
+                f" they reached the loss only through a cut, {reason}."
+            ),
+            cost="They keep their initial values.",
+            remedy=(
+                "If they are meant to stay as they are, say so with `requires_grad_(False)` and leave them out of the"
+                " optimizer."
+                if now.whole_in_eval
+                else None
+            ),
+            evidence={
+                "operation": now.operation,
+                "cause": now.cause,
+                "steps": now.steps,
+                "parameters": len(now.parameters),
+                "whole_in_eval": now.whole_in_eval,
+            },
+            labels=[(now.operation_line, "the operation that lost the gradient")] if now.operation_line else [],
+        )

@@ -55,3 +55,13 @@ class Point:
         setattr(owner, self._name, self._old)
         self._new = None
         return True
+
+
+def unseen_by_warnings(wrapper: Callable[..., Any]) -> Callable[..., Any]:
+    """A wrapper that a warning about its caller (`stacklevel=2`) leaves out, so that it names the user's line.
+
+    Python's `warnings` passes over the frames of its import system, which it knows by the name of their file.
+    """
+    function: Any = wrapper
+    function.__code__ = function.__code__.replace(co_filename="<gradkit, in place of importlib._bootstrap>")
+    return wrapper

@@ -100,7 +100,9 @@ def is_user_code(filename: str) -> bool:
 
 
 def _classify(filename: str) -> int:
-    if filename.startswith(("<frozen", "<eval_with_key", "<torch_package", "<__array_function__", "<attrs generated")):
+    if filename.startswith(
+        ("<gradkit", "<frozen", "<eval_with_key", "<torch_package", "<__array_function__", "<attrs generated")
+    ):
         return _HIDDEN
     if filename.startswith("<"):
         return _USER  # <stdin>, <string>, <ipython-input-...>: code the user typed

@@ -432,6 +432,64 @@ class ForeignOptimizerFault(FaultConfig):
 
 
 @dataclass
+class TrackedEvaluationFault(FaultConfig):
+    """Validation records autograd graphs that nobody uses (GK201)."""
+
+    name: str = key("tracked_evaluation", "fault to commit", choices=("tracked_evaluation",))
+
+
+@dataclass
+class EvalModeLeftOnFault(FaultConfig):
+    """The model stays in eval mode after its first validation (GK204)."""
+
+    name: str = key("eval_mode_left_on", "fault to commit", choices=("eval_mode_left_on",))
+
+
+@dataclass
+class TrainModeInEvaluationFault(FaultConfig):
+    """Validation runs with dropout and batch-norm in train mode (GK205)."""
+
+    name: str = key("train_mode_in_evaluation", "fault to commit", choices=("train_mode_in_evaluation",))
+
+
+@dataclass
+class FrozenLrFault(FaultConfig):
+    """The learning rate is 0 in every step, so no weight ever changes (GK403)."""
+
+    name: str = key("frozen_lr", "fault to commit", choices=("frozen_lr",))
+
+
+@dataclass
+class HugeLrFault(FaultConfig):
+    """The learning rate is many times what was configured (GK404)."""
+
+    name: str = key("huge_lr", "fault to commit", choices=("huge_lr",))
+    factor: float = key(1.0e4, "what the learning rate is multiplied by", above=1)
+
+
+@dataclass
+class SchedulerFirstFault(FaultConfig):
+    """The learning-rate schedule steps before the optimizer does (GK405)."""
+
+    name: str = key("scheduler_first", "fault to commit", choices=("scheduler_first",))
+
+
+@dataclass
+class FrozenMovesFault(FaultConfig):
+    """The first layer is frozen after some steps, and the optimizer goes on moving it (GK406)."""
+
+    name: str = key("frozen_moves", "fault to commit", choices=("frozen_moves",))
+    after: int = key(10, "optimizer steps before the layer is frozen", low=1)
+
+
+@dataclass
+class DetachedFault(FaultConfig):
+    """The output of the first layer is cut off from autograd, so that layer never learns (GK203)."""
+
+    name: str = key("detached", "fault to commit", choices=("detached",))
+
+
+@dataclass
 class WatchConfig:
     """How gradkit watches the loop: never changes the training itself."""
 
@@ -526,6 +584,14 @@ GROUPS: dict[str, dict[str, type]] = {
         "needless_retain": NeedlessRetainFault,
         "unoptimized_head": UnoptimizedHeadFault,
         "foreign_optimizer": ForeignOptimizerFault,
+        "tracked_evaluation": TrackedEvaluationFault,
+        "eval_mode_left_on": EvalModeLeftOnFault,
+        "train_mode_in_evaluation": TrainModeInEvaluationFault,
+        "frozen_lr": FrozenLrFault,
+        "huge_lr": HugeLrFault,
+        "scheduler_first": SchedulerFirstFault,
+        "frozen_moves": FrozenMovesFault,
+        "detached": DetachedFault,
     },
     "watch": {"none": WatchConfig, "standard": WatchConfig, "deep": WatchConfig},
 }

@@ -14,7 +14,7 @@ from torch.compiler import is_compiling
 from gradkit.observe.motion import largest
 from gradkit.observe.observer import Observer
 from gradkit.observe.places import locate
-from gradkit.observe.points import Point
+from gradkit.observe.points import Point, unseen_by_warnings
 from gradkit.observe.sites import Site, find_site
 from gradkit.records import ScheduleStep
 
@@ -41,7 +41,7 @@ def _watched_step(original: Callable[..., Any], point: Point) -> Callable[..., A
             for listener in outermost:
                 listener.leave()
 
-    return step
+    return unseen_by_warnings(step)
 
 
 def _points() -> list[Point]:

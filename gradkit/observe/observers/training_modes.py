@@ -74,7 +74,9 @@ class TrainingModes(Observer, ForwardListener):
     def mode_changed(self, module: nn.Module, mode: bool) -> None:
         """A model changes its mode: watch the windows that follow."""
         if self._signal == (self.monitor.backwards, mode):
-            return  # a child of a module that was heard of
+            if not mode:  # a child of a module that was heard of, or a later call that is the one that lasts
+                self._eval_site = find_site(3)
+            return
         self._signal = (self.monitor.backwards, mode)
         if not mode:
             self._eval_site = find_site(3)

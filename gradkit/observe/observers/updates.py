@@ -126,9 +126,13 @@ class UpdatesObserver(Observer):
 
     def _is_open(self, motion: Motion) -> bool:
         """Whether something about it is not settled yet."""
-        if motion.reference() is None or (not motion.ratios and not motion.rows):
+        if motion.reference() is None:
             return False
-        if motion.rows or not motion.moves:
+        if motion.rows or (motion.still and not motion.moves):
+            return True  # also when the weights are all 0 and have no ratio to their updates
+        if not motion.ratios:
+            return False
+        if not motion.moves:
             return True
         sizes_open = motion.ratios[-1] >= LARGE or motion.against_start[-1:] > (LARGE_AT_START,)
         return sizes_open and "sizes" not in self._said[id(motion.reference())]

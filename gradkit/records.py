@@ -346,8 +346,8 @@ class Membership:
 
     @property
     def mostly_optimized(self) -> bool:
-        """Whether the larger part of the model's parameters that took part is optimized, by count and by numbers."""
-        return self.held > len(self.outside) and self.held_numbers > self.outside_numbers
+        """Whether at least half of the parameters that took part and more than half of their numbers are held."""
+        return self.held >= len(self.outside) and self.held_numbers > self.outside_numbers
 
     @property
     def displaced(self) -> bool:

@@ -373,12 +373,15 @@ class Monitor:
         found = [ledger.reference() for ledger in self._ledger_list]
         return [optimizer for optimizer in found if optimizer is not None]
 
-    def describe_optimizer(self, optimizer: Optimizer) -> tuple[str, int, Location | None]:
-        """Label of a watched optimizer, number of its present step, and the line that made it where that was seen."""
+    def label_of(self, optimizer: Optimizer) -> str:
+        """What messages call an optimizer."""
         ledger = self._ledgers.get(id(optimizer))
-        if ledger is None:
-            return type(optimizer).__name__, 0, None
-        return ledger.label, max(0, ledger.steps - 1), locate(ledger.created_site, self.models)
+        return type(optimizer).__name__ if ledger is None else ledger.label
+
+    def creation_line(self, optimizer: Optimizer) -> Location | None:
+        """The user's line that made a watched optimizer, where that was seen."""
+        ledger = self._ledgers.get(id(optimizer))
+        return None if ledger is None else locate(ledger.created_site, self.models)
 
     def steps_of(self, optimizer: Optimizer) -> int | None:
         """Steps of an optimizer seen so far; None when this monitor does not watch it."""

@@ -197,7 +197,6 @@ class MembershipObserver(Observer):
         windows, _ = self._idle.get(id(optimizer), (0, []))
         # Gradients left over from another time were first compared at the second step.
         foreign = not self._inside and windows >= max(1, self._least - 1)
-        label, step, created = self.monitor.describe_optimizer(optimizer)
         own = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         idle = [
             parameter
@@ -209,8 +208,8 @@ class MembershipObserver(Observer):
         container, size = next(iter(containers)) if hidden else (None, 0)
         self.monitor.put(
             Membership(
-                optimizer=label,
-                step=step,
+                optimizer=self.monitor.label_of(optimizer),
+                step=max(0, (self.monitor.steps_of(optimizer) or 0) - 1),
                 windows=min(item.windows for _, item in pairs),
                 model=type(home.module).__name__,
                 outside=tuple(
@@ -233,7 +232,7 @@ class MembershipObserver(Observer):
                 and any(home.owners[number].training for number in inside),
                 kept=self._outsiders.kept(pairs),
                 inputs_only=bool(self._inside) and not inside and not self._trains_modules(),
-                created_line=created,
+                created_line=self.monitor.creation_line(optimizer),
                 step_line=locate(find_site(3), self.monitor.models),
                 backward_line=locate(self._site, self.monitor.models),
             ),

@@ -197,13 +197,12 @@ class SchedulesObserver(Observer):
         return here is not None and there is not None and here.line > there.line
 
     def _write(self, early: _Early, optimizer: Optimizer, order: str) -> None:
-        label, _, _ = self.monitor.describe_optimizer(optimizer)
         if early.rate == 0.0:
             return  # a warmup from 0 that leaves out its first value loses nothing
         self.monitor.put(
             ScheduleStep(
                 scheduler=early.scheduler,
-                optimizer=label,
+                optimizer=self.monitor.label_of(optimizer),
                 skipped=early.rate,
                 used=early.used,
                 order=order,

@@ -99,13 +99,13 @@ class UpdatesObserver(Observer):
         if motion is None:
             return  # the step had begun before anyone looked
         started = time.perf_counter()
-        label, step, created = self.monitor.describe_optimizer(optimizer)
-        self._judge_frozen(optimizer, label, step, created)
+        step = max(0, (self.monitor.steps_of(optimizer) or 0) - 1)
+        self._judge_frozen(optimizer, step)
         motion.measure(optimizer, step, self._loss, self.monitor.reader)
         self._loss = None
         if motion.rows and (not motion.sample.waits or len(motion.rows) >= BLOCK):
             motion.read(self.monitor.reader)
-            self._judge_motion(motion, label, step, created)
+            self._judge_motion(motion, step)
         self._steps += 1
         self._spent += time.perf_counter() - started
         watched = max(1, len(self.monitor.optimizers()))
@@ -157,7 +157,7 @@ class UpdatesObserver(Observer):
 
     # --- judging ------------------------------------------------------------------------------------------------
 
-    def _judge_motion(self, motion: Motion, label: str, step: int, created: Location | None) -> None:
+    def _judge_motion(self, motion: Motion, step: int) -> None:
         optimizer = motion.reference()
         if optimizer is None:
             return
@@ -167,7 +167,7 @@ class UpdatesObserver(Observer):
             said.add("still")
             self.monitor.put(
                 Stillness(
-                    optimizer=label,
+                    optimizer=self.monitor.label_of(optimizer),
                     step=step,
                     steps=motion.still,
                     parameter_count=len(motion.parameters),
@@ -175,7 +175,7 @@ class UpdatesObserver(Observer):
                     gradient_norm=motion.gradient_norm,
                     weight_norm=motion.weight_norm,
                     step_line=self._step_line(),
-                    created_line=created,
+                    created_line=self.monitor.creation_line(optimizer),
                 )
             )
             motion.moves = True  # said once; there is nothing more to find out
@@ -187,7 +187,7 @@ class UpdatesObserver(Observer):
             said.add("sizes")
             self.monitor.put(
                 UpdateSizes(
-                    optimizer=label,
+                    optimizer=self.monitor.label_of(optimizer),
                     step=step,
                     ratios=ratios,
                     against_start=against_start,
@@ -198,11 +198,11 @@ class UpdatesObserver(Observer):
                     of_modules=self._of_modules(motion),
                     parameter_count=len(motion.parameters),
                     step_line=self._step_line(),
-                    created_line=created,
+                    created_line=self.monitor.creation_line(optimizer),
                 )
             )
 
-    def _judge_frozen(self, optimizer: Optimizer, label: str, step: int, created: Location | None) -> None:
+    def _judge_frozen(self, optimizer: Optimizer, step: int) -> None:
         looks = self._frozen.pop(id(optimizer), None)
         earlier = self._earlier.pop(id(optimizer), {})
         if not looks:
@@ -213,13 +213,13 @@ class UpdatesObserver(Observer):
             describe = self.monitor.describe_parameters
             self.monitor.put(
                 FrozenUpdate(
-                    optimizer=label,
+                    optimizer=self.monitor.label_of(optimizer),
                     step=step,
                     zero=tuple(describe(optimizer, zero)) if zero else (),
                     stale=tuple(describe(optimizer, stale)) if stale else (),
                     declared=tuple(describe(optimizer, declared)) if declared else (),
                     step_line=self._step_line(),
-                    created_line=created,
+                    created_line=self.monitor.creation_line(optimizer),
                 )
             )
         elif not earlier:  # whether a gradient is an old one shows at the next step

@@ -85,7 +85,10 @@ def gradient(pair: Pair) -> Found | None:
     directions = pair.values("grad_weight_cosine")
     kept = directions is None or pair.close(directions[0], directions[1], scale=1.0)
     turned = directions is not None and pair.close(directions[0], -directions[1], scale=1.0) and not kept
-    if ratio and kept and _first_gradients(pair, ratio) in (True, None):
+    told = _first_gradients(pair, ratio) if ratio else None
+    if directions is None and told is None:
+        return ("gradient-of-unknown-direction", _unknown_direction(pair), ())
+    if ratio and kept and told in (True, None):
         return (
             "gradients-scaled",
             f"gradients are multiplied by {factor_in_words(ratio)}{_reduction(pair, ratio)} while the loss is the same",
@@ -103,6 +106,16 @@ def gradient(pair: Pair) -> Found | None:
     if lost := _without_gradient(pair):
         return ("severed", f"no gradient reaches {lost} any more, at the same loss", ())
     return ("backward", "the backward pass changed: another gradient at the same loss", _tensors_that_changed(pair))
+
+
+def _unknown_direction(pair: Pair) -> str:
+    """What a gradient of another size at the same loss can be, when its direction was not recorded."""
+    said = "another gradient at the same loss, of which only the size was recorded: "
+    own, before = pair.values("grad_norm_l2"), pair.values("grad_norm_l2", (pair.step or 0) - 1)
+    if pair.step == 0 or own is None or before is None:
+        return said + "scaled, clipped, another backward pass, or other samples where the weights are zero"
+    possible = abs(own[0] - before[0]) <= own[1] <= own[0] + before[0]
+    return said + f"scaled, clipped, {'not cleared after the step before, ' * possible}or another backward pass"
 
 
 def _accumulated(pair: Pair, fresh: str, summed: str) -> bool:

@@ -155,7 +155,7 @@ def test_two_changes_at_once_are_not_called_by_the_name_of_one_that_does_not_fit
         (("loss", "grad_norm_l2"), "loss x 2", "loss-scaled"),
         (("loss", "grad_norm_l2"), "learning rate x 1.01", "step-or-samples"),
         (("loss", "grad_norm_l2", "lr"), "learning rate x 1.01", "learning-rate"),
-        (("loss", "grad_norm_l2"), "gradients / 2", "gradients-scaled"),
+        (("loss", "grad_norm_l2"), "gradients / 2", "gradient-of-unknown-direction"),
         (("loss",), "other initialisation", "start"),
         (("loss",), "one epoch less", "length"),
     ],
@@ -167,6 +167,13 @@ def test_with_few_numbers_it_says_only_what_they_show(columns: tuple[str, ...], 
 
     _, diagnosis = judged(few(golden("sgd")), few(train("sgd", **CHANGES[change][0])))
     assert diagnosis.kind == kind, diagnosis
+
+
+def test_other_samples_at_zero_weights_are_not_called_scaled_gradients() -> None:
+    # Every sample has the loss log 2 there, whatever it is; only the gradient tells samples apart.
+    old = Trajectory([{"loss": 0.6931472, "grad_norm_l2": size} for size in (1.79, 0.9)])
+    new = Trajectory([{"loss": 0.6931472, "grad_norm_l2": size} for size in (1.41, 0.8)])
+    assert judged(old, new)[1].kind == "gradient-of-unknown-direction"
 
 
 def test_the_first_step_and_quantity_that_differ_are_found_with_their_numbers() -> None:

@@ -16,7 +16,7 @@ from gradkit.store import write_atomically
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
-OPTIONS = ("--by", "--reference", "--metric", "--best", "--json", "--csv", "--help", "--version")
+OPTIONS = ("--by", "--reference", "--metric", "--best", "--json", "--csv", "--html", "--help", "--version")
 
 HELP = """\
 usage: python -m gradkit.compare [options] RUN ...
@@ -26,6 +26,8 @@ RUN is a run folder, a folder with many (such as that of a sweep), or a glob in 
 
   python -m gradkit.compare multirun/2026-11-23/10-15-00-1a2b3c4d
   python -m gradkit.compare 'outputs/*/*' --by optimizer.lr --metric 'test.*'
+  python -m gradkit.compare outputs/a outputs/b --html comparison.html
+  python -m gradkit.compare outputs/a --html run.html                    one run: its own report
 
 Options
   --by KEY         form arms by this key alone and pair runs by seed and all other keys; may be repeated
@@ -34,6 +36,7 @@ Options
   --best N         list this many best runs per metric (default 3)
   --json FILE      write everything as JSON; - is standard output
   --csv FILE       write one line per run; - is standard output
+  --html FILE      write a report that opens offline (needs gradkit[report])
   -h, --help       print this
   --version        print the version
 """
@@ -72,7 +75,7 @@ def _run(arguments: Sequence[str]) -> int:
     parser.add_argument("--reference")
     parser.add_argument("--metric", action="append", default=[])
     parser.add_argument("--best", default="3")
-    for name in ("--json", "--csv"):
+    for name in ("--json", "--csv", "--html"):
         parser.add_argument(name)
     parser.add_argument("--help", "-h", action="store_true")
     parser.add_argument("--version", action="store_true")
@@ -93,10 +96,16 @@ def _check(found: argparse.Namespace) -> None:
         raise ConfigError(f"--best: expected a whole number, got {quoted(found.best)}.")
     if found.json == "-" and found.csv == "-":
         raise ConfigError("--json - and --csv - cannot share standard output; write one of them to a file.")
-    for name in ("json", "csv"):
+    for name in ("json", "csv", "html"):
         path = getattr(found, name)
         if path not in (None, "-") and not Path(path).absolute().parent.is_dir():
             raise ConfigError(f"--{name}: there is no folder {quoted(str(Path(path).parent))}.")
+    if found.html == "-":
+        raise ConfigError("--html: expected a file, got '-'.")
+    if found.html is not None:
+        from gradkit.report.charts import check_installed
+
+        check_installed("--html")
 
 
 def _compare(found: argparse.Namespace) -> int:
@@ -133,6 +142,11 @@ def _compare(found: argparse.Namespace) -> int:
         _write("--json", found.json, json_text(comparison, best=best))
     if found.csv is not None:
         _write("--csv", found.csv, csv_text(comparison))
+    if found.html is not None:
+        from gradkit.compare.pages import comparison_page, run_page
+
+        page = run_page(runs[0]) if len(runs) == 1 else comparison_page(comparison, best=best)
+        _write("--html", found.html, page)
     return 0
 
 

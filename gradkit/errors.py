@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -54,5 +53,7 @@ def did_you_mean(got: str, choices: Iterable[str]) -> str:
         >>> did_you_mean("zzz", ["adam", "sgd"])
         ''
     """
+    import difflib  # only for a mistake: every program imports this module
+
     close = difflib.get_close_matches(got, list(choices), n=1, cutoff=0.5)
     return f" Did you mean {close[0]!r}?" if close else ""

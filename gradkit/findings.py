@@ -49,6 +49,7 @@ class Finding:
         remedy: What to do.
         evidence: Facts behind the finding, JSON-ready.
         labels: Further places in the user's source, each with what happened there.
+        ranks: Processes of a distributed run that showed it; empty in a run of one process.
     """
 
     rule: str
@@ -66,6 +67,7 @@ class Finding:
     remedy: str = ""
     evidence: Mapping[str, Any] = field(default_factory=dict)
     labels: tuple[tuple[Location, str], ...] = ()
+    ranks: tuple[int, ...] = ()
 
     @property
     def key(self) -> tuple[str, str | None, str | None, int | None]:

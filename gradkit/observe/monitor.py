@@ -55,6 +55,8 @@ class Monitor:
         budget: Largest share of wall time spent reading gradient data in standard mode, above 0 and at most 1.
         stream: Where findings are printed at the end; standard error when None.
         report: Print at the end: `"findings"` only when there are some, `"always"`, or `"never"`.
+        on_finding: Called with each finding that is new, when it is found.
+        suppressed: Says which findings the user has asked not to see; they stop nothing and are reported apart.
 
     Raises:
         ConfigError: A target or option that cannot be used.
@@ -74,6 +76,8 @@ class Monitor:
         budget: float = 0.01,
         stream: TextIO | None = None,
         report: str = "findings",
+        on_finding: Callable[[Finding], None] | None = None,
+        suppressed: Callable[[Finding], bool] | None = None,
     ) -> None:
         if accumulate is not None and (not isinstance(accumulate, int) or accumulate < 1):
             raise ConfigError(f"accumulate must be a whole number of micro-batches of at least 1, not {accumulate!r}.")
@@ -93,7 +97,8 @@ class Monitor:
             (select,) if isinstance(select, str) else select, (ignore,) if isinstance(ignore, str) else ignore, settings
         )
         self.halt_on = _halting(halt_on)
-        self.engine = Engine(self.rules)
+        self.engine = Engine(self.rules, on_finding)
+        self._suppressed = suppressed or (lambda finding: False)
         self._sinks: list[Callable[[Window], None]] = [on_window] if on_window is not None else []
         self._every_window = deep or self.engine.needs_every_window or on_window is not None
         self._stream = stream
@@ -212,8 +217,10 @@ class Monitor:
         """The report: printable as text, `.to_json()` for tools."""
         from gradkit.report.text import Report
 
+        found = self.findings
         return Report(
-            findings=self.findings,
+            findings=tuple(finding for finding in found if not self._suppressed(finding)),
+            suppressed=tuple(finding for finding in found if self._suppressed(finding)),
             info=self.info,
             rules=tuple((rule.code, rule.name) for rule in self.rules),
             dropped=self.engine.dropped,
@@ -592,7 +599,7 @@ class Monitor:
             self._halt(finding)
 
     def _halt(self, finding: Finding) -> None:
-        if self.halt_on(finding):
+        if self.halt_on(finding) and not self._suppressed(finding):
             place = finding.location
             where = f" ({place.file}:{place.line})" if place else ""
             raise HygieneError(f"{finding.rule} {finding.name}: {finding.message}{where} {finding.remedy}")

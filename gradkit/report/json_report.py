@@ -6,12 +6,15 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradkit
-from gradkit.findings import Finding
-from gradkit.records import Location
+from gradkit.findings import Finding, Severity
+from gradkit.fingerprints import fingerprint
+from gradkit.records import Location, RunInfo
 from gradkit.store import plain, write_atomically
 
 if TYPE_CHECKING:
@@ -27,7 +30,7 @@ def schema() -> dict[str, Any]:
     return loaded
 
 
-def to_json(report: Report, ranks: int = 1) -> dict[str, Any]:
+def to_json(report: Report) -> dict[str, Any]:
     """The report as strict JSON data: non-finite numbers become the words "NaN", "Infinity" and "-Infinity"."""
     info = report.info
     document = {
@@ -39,7 +42,7 @@ def to_json(report: Report, ranks: int = 1) -> dict[str, Any]:
             "backwards": info.backwards,
             "optimizers": info.optimizers,
             "parameters": info.parameters,
-            "ranks": ranks,
+            "ranks": report.ranks,
             "reads": info.reads,
             "seconds": round(info.seconds, 6),
             "overhead_seconds": round(info.overhead_seconds, 6),
@@ -61,6 +64,40 @@ def write_json(report: Report, path: str | os.PathLike[str]) -> None:
     """
     text = json.dumps(to_json(report), indent=2, allow_nan=False)
     write_atomically(Path(path), (text + "\n").encode("utf-8"))
+
+
+def from_json(document: Mapping[str, Any]) -> Report:
+    """The report a document of `to_json` describes; numbers JSON does not have stay the words that stand for them.
+
+    Raises:
+        KeyError, TypeError, ValueError: The document does not follow the schema.
+    """
+    from gradkit.report.text import Report
+
+    run = document["run"]
+    return Report(
+        findings=tuple(_read_finding(entry) for entry in document["findings"]),
+        suppressed=tuple(_read_finding(entry) for entry in document["suppressed"]),
+        rules=tuple((rule["code"], rule["name"]) for rule in document["rules"]),
+        info=RunInfo(**{each.name: run[each.name] for each in fields(RunInfo)}),
+        dropped=document["dropped"],
+        ranks=run["ranks"],
+    )
+
+
+def _read_finding(entry: Mapping[str, Any]) -> Finding:
+    known = {each.name for each in fields(Finding)}
+    values = {name: value for name, value in entry.items() if name in known}
+    for name in ("parameters", "modules", "ranks"):
+        values[name] = tuple(values[name])
+    values["severity"] = Severity(entry["severity"])
+    values["location"] = _read_location(entry["location"])
+    values["labels"] = tuple((_read_location(label), label["note"]) for label in entry["labels"])
+    return Finding(**values)
+
+
+def _read_location(entry: Mapping[str, Any] | None) -> Any:
+    return Location(entry["file"], entry["line"], entry["function"], entry.get("via")) if entry is not None else None
 
 
 def environment() -> dict[str, str]:
@@ -88,10 +125,11 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "parameters": list(finding.parameters),
         "modules": list(finding.modules),
         "optimizer": finding.optimizer,
-        "ranks": [0],
+        "ranks": list(finding.ranks or (0,)),
         "evidence": dict(finding.evidence),
         "remedy": finding.remedy,
         "docs": DOCS.format(code=finding.rule.lower()),
+        "fingerprint": fingerprint(finding),
     }
 
 

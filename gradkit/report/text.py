@@ -31,6 +31,7 @@ class Report:
         rules: Code and name of each active rule.
         dropped: Findings beyond the limit, which are not listed.
         suppressed: Findings the user asked not to see, for the JSON report.
+        ranks: Processes of one distributed run that are in it.
     """
 
     findings: Sequence[Finding]
@@ -38,6 +39,7 @@ class Report:
     rules: Sequence[tuple[str, str]] = ()
     dropped: int = 0
     suppressed: Sequence[Finding] = ()
+    ranks: int = 1
 
     def print(self, stream: TextIO | None = None, *, notes: bool = False) -> None:
         """Write the report to `stream`, standard error when None, in colour where that is wanted.
@@ -71,7 +73,7 @@ class Report:
         return (
             f"{_many(self.info.steps, 'optimizer step')} and {_many(self.info.backwards, 'backward call')} watched,"
             f" {_many(self.info.optimizers, 'optimizer')}, {_many(self.info.parameters, 'parameter tensor')},"
-            f" {_many(len(self.rules), 'rule')} active"
+            f" {_many(len(self.rules), 'rule')} active{f', {self.ranks} ranks' if self.ranks > 1 else ''}"
         )
 
     def parts(self, *, notes: bool = False) -> list[Text]:
@@ -90,6 +92,8 @@ class Report:
         verdict = ", ".join(said) if said else "no findings"
         text.append(verdict, style="bold red" if counts[Severity.ERROR] else "bold yellow" if said else "bold green")
         text.append(f". {self.totals()}.", style="")
+        if self.suppressed:
+            text.append(f" {_many(len(self.suppressed), 'finding')} suppressed.", style="dim")
         if hidden:
             text.append(f" {_many(hidden, 'note')} not shown.", style="dim")
         if self.dropped:
@@ -113,7 +117,7 @@ def _finding(finding: Finding) -> Text:
         _excerpt(text, finding.location, style)
     for place, note in finding.labels:
         same_file = finding.location is not None and place.file == finding.location.file
-        where = f"line {place.line}" if same_file else f"{_short(place.file)}:{place.line}"
+        where = f"line {place.line}" if same_file else f"{short(place.file)}:{place.line}"
         code = linecache.getline(place.file, place.line).strip()
         text.append(f"  {where}: ", style="dim")
         text.append(f"{code}  " if code else "")
@@ -127,7 +131,7 @@ def _finding(finding: Finding) -> Text:
 def _excerpt(text: Text, place: Location, style: str) -> None:
     text.append("  --> ", style="blue")
     called = f", called by {place.via}" if place.via else ""
-    text.append(f"{_short(place.file)}:{place.line} in {place.function}{called}\n")
+    text.append(f"{short(place.file)}:{place.line} in {place.function}{called}\n")
     lines = linecache.getlines(place.file)
     if not 0 < place.line <= len(lines):
         return
@@ -143,6 +147,8 @@ def _facts(finding: Finding) -> list[tuple[str, str]]:
     facts: list[tuple[str, str]] = []
     if finding.count > 1:
         facts.append(("seen", f"{finding.count:,} times, steps {finding.first_step} to {finding.last_step}"))
+    if len(finding.ranks) > 1 or any(finding.ranks):
+        facts.append(("ranks", ", ".join(map(str, finding.ranks))))
     if finding.parameters:
         shown = ", ".join(finding.parameters[:4])
         more = len(finding.parameters) - 4
@@ -169,7 +175,7 @@ def _number(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _short(path: str) -> str:
+def short(path: str) -> str:
     """A path relative to the working folder when it lies below it."""
     try:
         relative = os.path.relpath(path)

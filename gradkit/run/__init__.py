@@ -1,0 +1,1 @@
+"""Watches any training script without an edit: `python -m gradkit.run script.py`."""

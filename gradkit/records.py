@@ -401,7 +401,6 @@ class UpdateSizes:
             that was 0.
         losses: The first loss of each step's window, NaN where there was none.
         first_loss: The loss of the optimizer's first step.
-        growth: 2-norm of the parameters before the last of these steps over the one before the first of them.
         learning_rate: Largest learning rate of its groups; None when it is not a plain number.
         of_modules: Some of the parameters belong to a living module; otherwise inputs are learned.
         parameter_count: Parameters it holds.
@@ -415,7 +414,6 @@ class UpdateSizes:
     against_start: tuple[float, ...] = ()
     losses: tuple[float, ...] = ()
     first_loss: float = math.nan
-    growth: float = 1.0
     learning_rate: float | None = None
     of_modules: bool = True
     parameter_count: int = 0

@@ -96,7 +96,6 @@ class Motion:
         moves: A step was seen to change something.
         still: Measured steps with gradients that changed nothing.
         ratios: Update over weights of consecutive measured steps.
-        sizes: 2-norms of the weights before those steps.
         changes: 2-norms of those updates.
         losses: The first loss of each of those steps' windows, NaN where there was none.
         first_size: 2-norm of the weights before the first step of all.
@@ -114,7 +113,6 @@ class Motion:
     gradient_norm: float = 0.0
     weight_norm: float = 0.0
     ratios: deque[float] = field(default_factory=lambda: deque(maxlen=RATIOS))
-    sizes: deque[float] = field(default_factory=lambda: deque(maxlen=RATIOS))
     changes: deque[float] = field(default_factory=lambda: deque(maxlen=RATIOS))
     losses: deque[float] = field(default_factory=lambda: deque(maxlen=RATIOS))
     first_size: float | None = None
@@ -146,7 +144,7 @@ class Motion:
         self._forget_sizes()
 
     def _forget_sizes(self) -> None:
-        for numbers in (self.ratios, self.sizes, self.changes, self.losses):
+        for numbers in (self.ratios, self.changes, self.losses):
             numbers.clear()
 
     def measure(self, optimizer: Optimizer, step: int, loss: Tensor | None, reader: Reader) -> None:
@@ -180,7 +178,6 @@ class Motion:
                 self.first_size, self.first_loss = self.weight_norm, loss
             if size > 0.0 and change >= 0.0:
                 self.ratios.append(math.sqrt(change / size))
-                self.sizes.append(self.weight_norm)
                 self.changes.append(math.sqrt(change))
                 self.losses.append(loss)
             else:

@@ -1,11 +1,10 @@
 """The ratio of update to weight norms stayed at an absurd level.
 
-Reports:    an optimizer whose updates, for many steps in a row, were about as large as the weights they changed; or
-            each many times as large as the weights training began with, while the loss stayed above its first value.
+Reports:    an optimizer whose updates, for many steps in a row, were about as large as the weights they changed, or
+            each many times as large as the weights training began with, while the loss rose to twice its first value.
 Why:        each step throws away what the steps before it had learned; such a run bounces or diverges.
-Quiet when: updates were large for a few steps only (weights that start at zero); large updates lead to large weights
-            while the loss falls (targets in the thousands); the weights shrink, as when an overshooting descent still
-            converges to zero; only inputs are learned.
+Quiet when: the loss did not rise, or is not known; updates were large for a few steps only (weights that start at or
+            near zero); only inputs are learned.
 Remedy:     Lower the learning rate, first by a factor of 100.
 Source:     CS231n notes, "Ratio of weights:updates": about 0.001 is usual. A walk of independent steps keeps a ratio of
             1 over the root of their number, at most 0.32 as the median of the first 20.
@@ -32,7 +31,7 @@ class UpdateOutOfRange(Rule[UpdateSizes], code="GK404", severity=Severity.WARNIN
         largest: Median ratio of update to weights from which on it is reported. Measured on linear and two-layer
             classifiers: at most 0.3 with learning rates that train, also from zero weights; 0.55 and more with ones
             that bounce or diverge.
-        largest_at_start: Ratio of every update to the first weights from which on it is reported if the loss rose too.
+        largest_at_start: Ratio of every update to the first weights from which on it is reported.
             Measured: at most 1 with learning rates that train, 20 and more with ones a hundred times too large.
     """
 
@@ -44,48 +43,41 @@ class UpdateOutOfRange(Rule[UpdateSizes], code="GK404", severity=Severity.WARNIN
         """Yield at most one finding for the last record."""
         now = records[-1]
         ratios, against_start = now.ratios[-self.steps :], now.against_start[-self.steps :]
-        if len(ratios) < self.steps or not all(map(math.isfinite, ratios)) or not now.of_modules:
+        if len(ratios) < self.steps or not all(map(math.isfinite, ratios)) or not now.of_modules or not self._rose(now):
             return
         median = statistics.median(ratios)
-        rate = "" if now.learning_rate is None else f" at learning rate {now.learning_rate:g}"
-        opening = f"For {len(ratios)} steps in a row{rate} the updates of {now.optimizer}"
-        evidence = {
-            "steps": len(ratios),
-            "learning_rate": now.learning_rate,
-            "median_ratio": median,
-            "smallest_ratio": min(ratios),
-            "largest_ratio": max(ratios),
-            "growth_of_weights": now.growth,
-        }
-        if median >= self.largest and min(ratios) >= 0.3 * self.largest and now.growth >= 0.5:
-            message = (
-                f"{opening} had {median:.2g} times the norm of the weights they changed (median; smallest"
-                f" {min(ratios):.2g}); 0.001 is usual."
-            )
-        elif min(against_start, default=0.0) >= self.largest_at_start and self._rose(now):
-            last = statistics.median(now.losses[-10:])
-            message = (
-                f"{opening} had {statistics.median(against_start):.3g} times the norm of the weights training began"
-                f" with, and the loss rose from {now.first_loss:.3g} to {last:.3g}."
-            )
-            evidence |= {
-                "median_ratio_to_first_weights": statistics.median(against_start),
-                "first_loss": now.first_loss,
-                "loss": last,
-            }
+        if median >= self.largest and min(ratios) >= 0.3 * self.largest:
+            size = f"{median:.2g} times the norm of the weights they changed (median; 0.001 is usual)"
+        elif min(against_start, default=0.0) >= self.largest_at_start:
+            size = f"{statistics.median(against_start):.3g} times the norm of the weights training began with (median)"
         else:
             return
+        loss = statistics.median(now.losses[-10:])
+        rate = "" if now.learning_rate is None else f" at learning rate {now.learning_rate:g}"
         yield self.finding(
             step=now.step,
             where=now.step_line,
             optimizer=now.optimizer,
-            message=message,
+            message=(
+                f"For {len(ratios)} steps in a row{rate} the updates of {now.optimizer} had {size}, and the loss rose"
+                f" from {now.first_loss:.3g} to {loss:.3g}."
+            ),
             cost="Every step threw away what the steps before it had learned.",
-            evidence=evidence,
+            evidence={
+                "steps": len(ratios),
+                "learning_rate": now.learning_rate,
+                "median_ratio": median,
+                "smallest_ratio": min(ratios),
+                "largest_ratio": max(ratios),
+                "median_ratio_to_first_weights": statistics.median(against_start) if against_start else None,
+                "first_loss": now.first_loss,
+                "loss": loss,
+            },
             labels=[(now.created_line, "the optimizer was made here")] if now.created_line else [],
         )
 
     @staticmethod
     def _rose(now: UpdateSizes) -> bool:
-        """Whether most of the last ten losses are above the first; NaN, as for an unknown loss, is not."""
-        return sum(loss > now.first_loss for loss in now.losses[-10:]) >= 8
+        """Whether the last ten losses are at twice the first, and most above it; NaN, an unknown loss, is not."""
+        last, first = now.losses[-10:], now.first_loss
+        return sum(loss > first for loss in last) >= 8 and statistics.median(last) >= first + abs(first)

@@ -74,6 +74,20 @@ def healthy_overshooting_descent_to_zero():
     return model
 
 
+def healthy_factors_that_grow_from_nearly_zero():
+    torch.manual_seed(9)
+    rows, columns = nn.Embedding(10, 3), nn.Embedding(10, 3)
+    for table in (rows, columns):
+        nn.init.normal_(table.weight, std=1e-3)
+    optimizer = torch.optim.SGD([*rows.parameters(), *columns.parameters()], lr=1.0)
+    for _ in range(60):
+        i, j, rating = torch.randint(10, (16,)), torch.randint(10, (16,)), torch.randint(1, 6, (16,))
+        optimizer.zero_grad()
+        F.mse_loss((rows(i) * columns(j)).sum(1), rating.float()).backward()
+        optimizer.step()
+    return [rows, columns]
+
+
 def healthy_perceptron():
     torch.manual_seed(3)
     model = nn.Linear(4, 1)

@@ -193,7 +193,6 @@ class UpdatesObserver(Observer):
                     against_start=against_start,
                     losses=tuple(motion.losses),
                     first_loss=motion.first_loss,
-                    growth=motion.sizes[-1] / motion.sizes[0] if motion.sizes[0] else 1.0,
                     learning_rate=rate,
                     of_modules=self._of_modules(motion),
                     parameter_count=len(motion.parameters),

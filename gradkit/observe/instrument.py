@@ -9,9 +9,11 @@ meanwhile nest above it. While a backward runs it hands every call on unseen.
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -56,7 +58,7 @@ class _Mode(TorchFunctionMode):
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if TAP.backward_depth or not self.witnesses:
+        if TAP.backward_depth or not self.witnesses or _is_ours():
             return func(*args, **kwargs)
         before = [(witness, self._tell(witness, witness.calling, func, args, kwargs)) for witness in self.witnesses]
         result = func(*args, **kwargs)
@@ -72,6 +74,20 @@ class _Mode(TorchFunctionMode):
                 self.witnesses.remove(witness)
             witness.monitor.contain(f"{type(witness).__name__}.{method.__name__}", error)
             return None
+
+
+def _is_ours() -> bool:
+    """Whether gradkit's own observer made the call, perhaps through Python code of torch."""
+    frame = sys._getframe(2)
+    for _ in range(8):
+        if not frame.f_code.co_filename.startswith(_TORCH) or frame.f_back is None:
+            break
+        frame = frame.f_back
+    return frame.f_code.co_filename.startswith(_OBSERVER)
+
+
+_OBSERVER = str(Path(__file__).parent) + os.sep
+_TORCH = str(Path(str(torch.__file__)).parent) + os.sep
 
 
 class Instrument:

@@ -7,6 +7,7 @@ explain why a parameter is not in it.
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ class Taint(Witness):
         self.cuts: list[Cut] = []
         self._values: dict[int, _Value] = {}
         self._storages: dict[int, tuple[StorageWeakRef, int, _Dead]] = {}
-        self._exits: list[tuple[int, _Dead]] = []
+        self._exits: list[_Exit] = []
         self._disabled: Site | None = None
         self._from_numpy: Any = None
 
@@ -83,7 +84,7 @@ class Taint(Witness):
 
         def from_numpy(array: Any) -> Tensor:
             result = original(array)
-            self._enter_again(result, "from_numpy")
+            self._enter_again(result, "from_numpy", array)
             return result
 
         vars(torch)["from_numpy"] = from_numpy
@@ -121,13 +122,13 @@ class Taint(Witness):
         live, dead, count = before
         if not count:
             for tensor in tensors_in(result, 2):
-                self._enter_again(tensor, name)
+                self._enter_again(tensor, name, args[0] if args else kwargs.get("data"))
             return
         if not live and not dead:
             return
         outputs = list(tensors_in(result, 3))
         if not outputs and name in _EXITS:
-            self._exits.append((live, dead))
+            self._exits.append(_Exit(live, dead, result))
         outputs += _targets(name, args, kwargs)
         cut: int | None = None
         for tensor in outputs:
@@ -207,18 +208,63 @@ class Taint(Witness):
         self.cuts.append(Cut(operation, cause, site, self._disabled if cause == "no_grad" else None))
         return len(self.cuts) - 1
 
-    def _enter_again(self, tensor: Tensor, operation: str) -> None:
-        """A tensor made of numbers: it may hold any value that left before."""
+    def _enter_again(self, tensor: Tensor, operation: str, data: Any) -> None:
+        """A tensor made of numbers carries what left in just these numbers before."""
         dead: _Dead = {}
         bits = 0
-        for live, cut in self._exits:
-            bits |= live
-            for number, mask in cut.items():
+        for known in [item for item in self._exits if item.returns_in(data)]:
+            bits |= known.live
+            for number, mask in known.dead.items():
                 dead[number] = dead.get(number, 0) | mask
         if bits:
             dead[self._cut(operation, "number")] = bits
         if dead:
             self._put(tensor, 0, dead)
+
+
+class _Exit:
+    """Values that left as numbers or as an array, and what they carried."""
+
+    def __init__(self, live: int, dead: _Dead, result: Any) -> None:
+        self.live = live
+        self.dead = dead
+        self.array = _array_of(result)
+        self.numbers = frozenset(_numbers(result)) if self.array is None else frozenset()
+
+    def returns_in(self, data: Any) -> bool:
+        """Whether `data` holds these values: the same memory, an array of the same shape, or the same numbers."""
+        array = _array_of(data)
+        if array is not None:
+            if self.array is None:
+                return False
+            address, shape, kind = array
+            # NumPy's own operations are out of sight: of several real numbers the shape is the link.
+            return address == self.array[0] or (
+                shape == self.array[1] and kind == self.array[2] == "f" and math.prod(shape) > 1
+            )
+        numbers = list(_numbers(data))
+        # Small whole numbers (classes, counts) are equal by chance.
+        return any(number in self.numbers and not number.is_integer() for number in numbers)
+
+
+def _array_of(value: Any) -> tuple[int, tuple[int, ...], str] | None:
+    """Address, shape and kind of a NumPy array; None for anything else."""
+    interface = getattr(value, "__array_interface__", None)
+    if not isinstance(interface, dict) or isinstance(value, Tensor):
+        return None
+    return int(interface["data"][0]), tuple(interface["shape"]), str(interface["typestr"])[1]
+
+
+def _numbers(value: Any, limit: int = 10_000) -> Iterator[float]:
+    """The numbers of nested lists, at most `limit`."""
+    pending = [value]
+    while pending and limit:
+        item = pending.pop()
+        if isinstance(item, (list, tuple)):
+            pending.extend(item)
+        elif isinstance(item, float):
+            limit -= 1
+            yield item
 
 
 def _union(dead: _Dead) -> int:

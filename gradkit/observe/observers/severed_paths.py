@@ -176,7 +176,9 @@ class SeveredPaths(Observer):
         parameters = [parameter for parameter in parameters if id(parameter) in mine]
         if not parameters:
             return
-        self._done.update(map(id, parameters))
+        for parameter in parameters:
+            self._done.add(id(parameter))
+        steps = max(self._missing.get(id(optimizer), {}).pop(id(parameter), 0) for parameter in parameters) + 1
         named = self.monitor.describe(optimizer, parameters)
         kept = [info for info in named if not any(fnmatchcase(info.name, pattern) for pattern in self.monitor.frozen)]
         if not kept:
@@ -188,7 +190,7 @@ class SeveredPaths(Observer):
             CutPath(
                 optimizer=label,
                 step=step,
-                steps=max(self._missing.get(id(optimizer), {}).get(id(p), 0) for p in parameters) + 1,
+                steps=steps,
                 parameters=tuple(info.name for info in kept),
                 modules=modules,
                 operation=cut.operation,

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as module_hooks
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from gradkit.observe.hooks import TAP
 from gradkit.observe.instrument import compiled_code_exists, tensors_in
+from gradkit.observe.signals import COMPILING
 from gradkit.observe.sites import Site, find_site
 
 if TYPE_CHECKING:
@@ -93,6 +95,7 @@ class Forwards:
         self.listeners.append(listener)
         if not self._handles:
             self._depth, self._current, self._thread = 0, None, threading.get_ident()
+            COMPILING.listen(self)
             self._handles = [
                 register_module_forward_pre_hook(self._enter),
                 register_module_forward_hook(self._leave, with_kwargs=True, always_call=True),
@@ -106,9 +109,18 @@ class Forwards:
         if not self.listeners:
             self._off()
 
+    def compiling_begins(self) -> None:
+        """Something is about to be compiled: torch warns of global hooks, and would compile them in."""
+        self.listeners.clear()
+        self._off()
+
     def _off(self) -> None:
+        if self._handles:
+            COMPILING.leave(self)
         for handle in self._handles:
             handle.remove()
+            # torch forgets to take a removed hook out of this table, and then warns of it when a module is compiled.
+            module_hooks.__dict__.get("_global_forward_hooks_with_kwargs", {}).pop(handle.id, None)
         self._handles = []
         self._current = None
 

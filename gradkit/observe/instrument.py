@@ -22,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._device import DeviceContext
 
 from gradkit.observe.hooks import TAP
+from gradkit.observe.signals import COMPILING
 
 if TYPE_CHECKING:
     from gradkit.observe.monitor import Monitor
@@ -77,10 +78,15 @@ class _Mode(TorchFunctionMode):
 
 
 def _is_ours() -> bool:
-    """Whether gradkit's own observer made the call, perhaps through Python code of torch."""
+    """Whether gradkit's own observer made the call, perhaps through Python code of torch.
+
+    Its wrappers around functions of torch stand between those and the program; they close over the `original`.
+    """
     frame = sys._getframe(2)
-    for _ in range(8):
-        if not frame.f_code.co_filename.startswith(_TORCH) or frame.f_back is None:
+    for _ in range(16):
+        code = frame.f_code
+        passes = code.co_filename.startswith(_TORCH) or "original" in code.co_freevars
+        if not passes or frame.f_back is None:
             break
         frame = frame.f_back
     return frame.f_code.co_filename.startswith(_OBSERVER)
@@ -120,6 +126,7 @@ class Instrument:
         if self._mode is None:
             self._mode = _Mode()
             _insert(self._mode)
+            COMPILING.listen(self)
         self._mode.witnesses.append(witness)
         return True
 
@@ -132,13 +139,19 @@ class Instrument:
             mode.witnesses.remove(witness)
         # Inside its own handler (an optimizer that steps during a backward) the mode is not on the stack: it stays
         # passive and is taken off by a later call.
-        if not mode.witnesses and _take_off(mode):
-            self._mode = None
+        self.settle()
+
+    def compiling_begins(self) -> None:
+        """Something is about to be compiled: no mode may be on."""
+        if self._mode is not None:
+            self._mode.witnesses.clear()
+            self.settle()
 
     def settle(self) -> None:
         """Take a passive mode off the stack that could not be taken off when its last witness left."""
         if self._mode is not None and not self._mode.witnesses and _take_off(self._mode):
             self._mode = None
+            COMPILING.leave(self)
 
 
 def _stack() -> list[Any]:

@@ -57,6 +57,19 @@ def _watched_iter(original: Callable[..., Any], point: Point) -> Callable[..., A
     return __iter__
 
 
+def _watched_compile(original: Callable[..., Any], point: Point) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def compile(*args: Any, **kwargs: Any) -> Any:
+        if not is_compiling():
+            for listener in list(point.listeners):
+                listener.compiling_begins()
+        return original(*args, **kwargs)
+
+    return compile
+
+
+COMPILING = Point("torch.compile", lambda: torch, "compile", _watched_compile)
+"""Tells `compiling_begins()`; listened to only while something is attached that must not be compiled in."""
 MODE = Point("torch.nn.Module.train", lambda: torch.nn.Module, "train", _watched_train)
 """Tells `mode_changed(module, mode)` before a module's training flag changes."""
 NO_GRAD = Point("torch.no_grad.__enter__", lambda: torch.no_grad, "__enter__", _watched_enter)

@@ -26,10 +26,13 @@ def surroundings() -> dict[str, object]:
         "dispatch modes": torch._C._len_torch_dispatch_stack(),
         "loader": torch.utils.data.dataloader._BaseDataLoaderIter.__next__,
         "loader start": torch.utils.data.DataLoader.__iter__,
+        # Lightning wraps `torch.compile` when it is imported.
+        "compile": "gradkit" in torch.compile.__code__.co_filename,
         "mode": torch.nn.Module.train,
         "no_grad": torch.no_grad.__enter__,
         "inference_mode": torch.inference_mode.__enter__,
         "module pre hooks": tuple(torch.nn.modules.module._global_forward_pre_hooks),
+        "any module hook": torch.nn.modules.module._has_any_global_hook(),
         "module hooks": tuple(torch.nn.modules.module._global_forward_hooks),
     }
 

@@ -38,6 +38,8 @@ FREE_SIGNALS = 16
 """Signals of one kind or line that are followed up; of later ones only the 32nd, 64th and so on."""
 MAX_FORWARDS = 256
 """Forwards counted in one stretch; a longer one is reported with this number."""
+MAX_WAIT = 100
+"""Windows after which a candidate that is still open is let go."""
 CALM_WINDOWS = 2
 """Ordinary training windows that must have been seen before a stretch at the very end of a run is reported."""
 
@@ -257,21 +259,23 @@ class EvaluationPasses(Observer, ForwardListener):
         """A window ends: a training window without idle forwards speaks for every candidate before it."""
         self._optimizers.add(id(optimizer))
         whole, self._whole = self._whole, self in FORWARDS.listeners
+        calm: set[int] = set()
         for stretch in self._window_stretches:
             stretch.settle(set())
             module = stretch.module()
             if whole and module is not None and stretch.used and not stretch.idle:
-                self._calm[id(module)] += 1
+                calm.add(id(module))
+        self._calm.update(calm)
         needed = 2 * len(self._optimizers) + 1
         for key, stretch in list(self._candidates.items()):
             if stretch.module() is None or not stretch.suspicious:
                 del self._candidates[key]
                 continue
-            stretch.calm += self._window > stretch.window and whole
+            stretch.calm += self._window > stretch.window and key[0] in calm
             if stretch.calm >= needed and not stretch.open:
                 del self._candidates[key]
                 self._report(stretch)
-            elif stretch.calm >= 20 * needed:
+            elif self._window - stretch.window >= MAX_WAIT:
                 del self._candidates[key]  # something keeps its graphs: whether they are used stays open
         self._window_stretches.clear()
         self._window += 1

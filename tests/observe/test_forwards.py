@@ -1,0 +1,173 @@
+"""Forwards are watched through global hooks for a while only, never where code is compiled, and survive exceptions."""
+
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+import gradkit
+from gradkit.observe.forwards import FORWARDS, ForwardListener
+from gradkit.observe.instrument import INSTRUMENT, Witness, compiled_code_exists
+
+
+class Listener(ForwardListener):
+    def __init__(self, monitor=None):
+        self.monitor = monitor
+        self.seen = []
+
+    def forward_ended(self, forward):
+        self.seen.append(forward)
+
+
+@pytest.fixture
+def listener():
+    found = Listener()
+    assert FORWARDS.listen(found)
+    yield found
+    FORWARDS.leave(found)
+
+
+@pytest.fixture
+def fresh_compiler():
+    import torch._dynamo
+
+    yield
+    torch._dynamo.reset()
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 1))
+
+
+def test_hears_of_whole_models_only(listener):
+    model = network()
+    model(torch.randn(8, 3))
+    (forward,) = listener.seen
+    assert (forward.module, forward.training, forward.recording) == (model, True, True)
+    assert forward.active == ["BatchNorm1d", "Dropout"]
+    assert [node.name() for node in forward.outputs] == ["AddmmBackward0"]
+
+
+def test_tells_layers_that_gradients_flow_through(listener):
+    model = network().eval()
+    model(torch.randn(8, 3))
+    model.requires_grad_(False)
+    model(torch.randn(8, 3))
+    assert [type(layer).__name__ for layer in listener.seen[0].inactive_over_gradients] == ["BatchNorm1d", "Dropout"]
+    assert listener.seen[1].inactive_over_gradients == []
+    assert listener.seen[1].outputs == []
+
+
+@pytest.mark.parametrize("layer", [nn.Dropout(0.0), nn.BatchNorm1d(3, track_running_stats=False), nn.LayerNorm(3)])
+def test_ignores_layers_that_compute_the_same_in_both_modes(listener, layer):
+    nn.Sequential(nn.Linear(3, 3), layer)(torch.randn(8, 3))
+    assert listener.seen[0].active == []
+
+
+def test_a_forward_that_raises_is_over(listener):
+    model = network()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(RuntimeError):
+            model(torch.randn(8, 5))
+    model(torch.randn(8, 3))
+    assert [forward.failed for forward in listener.seen] == [True, False]
+
+
+def test_several_outputs_are_all_seen(listener):
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(3, 2)
+
+        def forward(self, x, *, scale):
+            return {"first": self.layer(x) * scale, "rest": [self.layer(x), x]}
+
+    x = torch.randn(2, 3)
+    Two()(x, scale=2.0)
+    assert sorted(node.name() for node in listener.seen[0].outputs) == ["AddmmBackward0", "MulBackward0"]
+    assert listener.seen[0].inputs[0]() is x
+
+
+def test_no_hook_is_left_when_nobody_listens():
+    found = Listener()
+    FORWARDS.listen(found)
+    FORWARDS.leave(found)
+    FORWARDS.leave(found)
+    assert not torch.nn.modules.module._global_forward_hooks
+
+
+def test_compiling_takes_hooks_and_mode_off_before_anything_is_traced(fresh_compiler):
+    graphs = []
+
+    def backend(module, inputs):
+        graphs.append(module)
+        return module
+
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with warnings.catch_warnings(), gradkit.watch(report="never") as monitor:
+        warnings.simplefilter("error")
+        assert FORWARDS.attached
+        INSTRUMENT.enter(Witness(monitor))
+        compiled = torch.compile(model, backend=backend, fullgraph=True)
+        assert not FORWARDS.attached
+        assert not INSTRUMENT.attached
+        for _ in range(6):
+            compiled(torch.randn(8, 3)).pow(2).mean().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    assert compiled_code_exists()
+    assert len(graphs) == 1
+    assert monitor.findings == ()
+
+
+def test_torch_disabling_its_compiler_is_no_compiled_code():
+    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))])
+    optimizer.step()
+    assert not compiled_code_exists()
+
+
+def test_calls_of_gradkit_itself_are_not_seen_in_an_instrumented_window():
+    class Counting(Witness):
+        seen = 0
+
+        def called(self, function, args, kwargs, result, before):
+            self.seen += 1
+
+    with gradkit.watch(report="never") as monitor:
+        witness = Counting(monitor)
+        assert INSTRUMENT.enter(witness)
+        try:
+            monitor.reader.read([torch.ones(())])
+            assert witness.seen == 1  # torch.ones above is this test's own
+        finally:
+            INSTRUMENT.leave(witness)
+
+
+def test_a_witness_that_raises_is_contained_and_dropped():
+    class Broken(Witness):
+        def called(self, function, args, kwargs, result, before):
+            raise ValueError("broken on purpose")
+
+    with gradkit.watch(report="never") as monitor:
+        witness = Broken(monitor)
+        INSTRUMENT.enter(witness)
+        assert torch.ones(2).sum().item() == 2.0
+        INSTRUMENT.leave(witness)
+    assert [finding.rule for finding in monitor.findings] == ["GK900"]
+
+
+def test_a_monitor_instruments_five_windows_at_most():
+    with gradkit.watch(report="never") as monitor:
+        entered = []
+        for _ in range(7):
+            optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))])
+            (optimizer.param_groups[0]["params"][0] * 2).sum().backward()
+            optimizer.step()
+            witness = Witness(monitor)
+            entered.append(INSTRUMENT.enter(witness))
+            INSTRUMENT.leave(witness)
+    assert entered == [True] * 5 + [False] * 2

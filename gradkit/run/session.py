@@ -283,6 +283,9 @@ class Session:
             return
         with contextlib.suppress(OSError, ValueError, AttributeError):
             report.print(sys.stderr, notes=notes)
+            shown = [each.rule for each in report.findings if notes or each.severity.value != "note"]
+            if shown:
+                self._say(f"gradkit: python -m gradkit.explain {' '.join(dict.fromkeys(shown))}")
 
     def _print_rank(self, report: Report, rank: Rank) -> None:
         """Errors of this rank were said at once; what else it found is said in one line each."""

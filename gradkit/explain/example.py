@@ -192,7 +192,9 @@ class _Decided(ast.NodeTransformer):
         for keyword in node.keywords:
             if keyword.arg is None and isinstance(keyword.value, ast.Dict):
                 pairs = zip(keyword.value.keys, keyword.value.values, strict=True)
-                keywords += [ast.keyword(key.value, value) for key, value in pairs if isinstance(key, ast.Constant)]
+                keywords += [
+                    ast.keyword(str(key.value), value) for key, value in pairs if isinstance(key, ast.Constant)
+                ]
             else:
                 keywords.append(keyword)
         node.keywords = keywords

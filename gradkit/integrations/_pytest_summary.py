@@ -97,7 +97,12 @@ def lines(records: Sequence[Mapping[str, Any]], *, always: bool) -> list[str]:
     """
     document = merge(records)
     findings = [finding for finding in document["findings"] if finding["severity"] != "note"]
-    told = {position for test in document["tests"] if test["outcome"] == "failed" for position in test["findings"]}
+    told = {
+        position
+        for test in document["tests"]
+        if test["outcome"] == "failed" or test["failed_on_findings"]  # the latter also when it was expected to fail
+        for position in test["findings"]
+    }
     if not always and told.issuperset(map(document["findings"].index, findings)):
         return []
     written = []

@@ -60,11 +60,15 @@ def entry_point(folder: Path) -> Path:
 
 
 def run_pytest(
-    folder: Path, *arguments: str, plugin: tuple[str, ...] = PLUGIN, site: Path | None = None
+    folder: Path,
+    *arguments: str,
+    plugin: tuple[str, ...] = PLUGIN,
+    site: Path | None = None,
+    interpreter: tuple[str, ...] = (),
 ) -> subprocess.CompletedProcess[str]:
     """Run pytest in a process of its own, in `folder`; `site` is a further folder of installed packages."""
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *plugin, *arguments],
+        [sys.executable, *interpreter, "-m", "pytest", "-p", "no:cacheprovider", *plugin, *arguments],
         cwd=folder,
         env=environment(site),
         capture_output=True,

@@ -172,11 +172,23 @@ def test_the_folder_is_an_ini_setting(pytester: pytest.Pytester) -> None:
     assert (pytester.path / "reference" / "runs" / "test_loop" / "test_trains.json").is_file()
 
 
-def test_goldens_are_made_and_missed_under_xdist_with_warnings_as_errors(tmp_path: Path) -> None:
-    (tmp_path / "test_loop.py").write_text(LOOP + TESTS.format(factor=1.0, zero=True))
-    done = run_pytest(tmp_path, "-q", "-W", "error", "-n", "2", "--gradkit-update")
-    assert counts(done.stdout) == {"passed": 4}, done.stdout + done.stderr
-    assert len(goldens(tmp_path)) == 6
-    (tmp_path / "goldens" / "test_loop" / "test_trains.json").unlink()
-    done = run_pytest(tmp_path, "-q", "-W", "error", "-n", "2")
-    assert counts(done.stdout) == {"passed": 3, "failed": 1}, done.stdout + done.stderr
+OWN_RECORDS = """
+import sys
+import pytest
+
+@pytest.mark.parametrize("rate", [0.1, 0.2, 0.3, 0.4])
+def test_parabola(trajectory_regression, rate):
+    trajectory_regression.check([dict(loss=(1 - 2 * rate) ** (2 * step)) for step in range(5)])
+    assert "torch" not in sys.modules
+"""
+
+
+def test_goldens_are_made_and_missed_under_xdist_and_records_of_ones_own_need_no_torch(tmp_path: Path) -> None:
+    (tmp_path / "test_loop.py").write_text(OWN_RECORDS)
+    common = ("-q", "-W", "error", "-n", "2")
+    made = run_pytest(tmp_path, *common, "--gradkit-update")
+    assert counts(made.stdout) == {"passed": 4}, made.stdout + made.stderr
+    assert len(goldens(tmp_path)) == 4
+    (tmp_path / "goldens" / "test_loop" / "test_parabola-0.3.json").unlink()
+    missed = run_pytest(tmp_path, *common)
+    assert counts(missed.stdout) == {"passed": 3, "failed": 1}, missed.stdout + missed.stderr

@@ -249,12 +249,12 @@ def test_an_exception_in_the_loop_is_the_loops_own_and_leaves_nothing_attached()
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_unchanged_passes_20_of_20_times(threads: int, tmp_path: Path) -> None:
-    train("adamw", epochs=2).write(tmp_path / "golden.json")
+    train("adamw", epochs=1).write(tmp_path / "golden.json")
     golden = Trajectory.read(tmp_path / "golden.json")
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        passed = sum(compare(golden, train("adamw", epochs=2), bounds_for(golden)) is None for _ in range(20))
+        passed = sum(compare(golden, train("adamw", epochs=1), bounds_for(golden)) is None for _ in range(20))
     finally:
         torch.set_num_threads(before)
     assert passed == 20
@@ -266,12 +266,12 @@ def test_a_model_large_enough_for_threads_to_share_passes_on_one_and_two() -> No
         torch.set_num_threads(threads)
         try:
             torch.manual_seed(0)
-            model = nn.Sequential(nn.Linear(64, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 1))
+            model = nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 1))
             features = torch.randn(512, 64)
             targets = (features[:, :3].sum(1) > 0).float()
             optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
             with Recording(model, optimizer) as recording:
-                for _ in range(10):
+                for _ in range(4):
                     optimizer.zero_grad()
                     nn.functional.binary_cross_entropy_with_logits(model(features).squeeze(-1), targets).backward()
                     optimizer.step()
@@ -298,13 +298,13 @@ def test_training_in_another_thread_is_recorded_too() -> None:
 def test_a_run_folder_gives_its_steps_final_weights_and_configuration(tmp_path: Path) -> None:
     from tests.train.runs import train_into
 
-    quick = ("trainer.epochs=2", "trainer.accelerator=cpu", "model=mlp", "model.hidden=[4]")
+    quick = ("trainer.epochs=1", "trainer.accelerator=cpu", "model=mlp", "model.hidden=[4]")
     train_into(tmp_path / "run", *quick)
     train_into(tmp_path / "again", *quick)
     train_into(tmp_path / "rate", *quick, "optimizer.lr=0.101")
     train_into(tmp_path / "decay", *quick, "optimizer.weight_decay=0.01")
     golden = trajectory_of_run(tmp_path / "run")
-    assert golden.columns == ("lr", "loss", "grad_norm_l2") and len(golden.rows) == 12
+    assert golden.columns == ("lr", "loss", "grad_norm_l2") and len(golden.rows) == 6
     assert golden.dtype == "float32" and golden.settings["optimizer.lr"] == 0.1
     assert not any(str(tmp_path) in str(value) for value in golden.settings.values())
     assert all(each.final is not None for each in golden.parameters.values())

@@ -28,6 +28,7 @@ class Settings:
     Attributes:
         report: File for the JSON report; None writes none.
         sarif: File for the report as SARIF 2.1.0; None writes none.
+        html: File for the report as a page that opens offline; None writes none.
         format: Form of the findings on standard error.
         select: Rule codes or prefixes to run; None is all.
         ignore: Rule codes or prefixes to leave out.
@@ -44,6 +45,7 @@ class Settings:
 
     report: str | None = None
     sarif: str | None = None
+    html: str | None = None
     format: str = "text"
     select: tuple[str, ...] | None = None
     ignore: tuple[str, ...] = ()
@@ -144,6 +146,7 @@ def _frozen(value: Any) -> Any:
 KINDS: dict[str, Callable[[Any, str], Any]] = {
     "report": _file,
     "sarif": _file,
+    "html": _file,
     "format": _one_of(*FORMATS),
     "select": _codes,
     "ignore": _codes,
@@ -158,7 +161,7 @@ KINDS: dict[str, Callable[[Any, str], Any]] = {
     "rules": _rule_settings,
 }
 """Every key of `[tool.gradkit]`, which is also the option's name, to what checks and converts its value."""
-FILES = ("report", "sarif", "baseline")
+FILES = ("report", "sarif", "html", "baseline")
 """Keys whose values are paths; in a file they are relative to the file's folder."""
 
 

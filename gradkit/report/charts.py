@@ -171,7 +171,19 @@ def _colour(arms: Sequence[str], *, shown: bool = True) -> Any:
 def _legend(*, shown: bool) -> Any:
     import altair as alt
 
-    return alt.Legend(orient="bottom", columns=2, labelLimit=320, symbolLimit=40, symbolOpacity=1, symbolType="stroke", symbolStrokeWidth=3) if shown else None
+    return (
+        alt.Legend(
+            orient="bottom",
+            columns=2,
+            labelLimit=320,
+            symbolLimit=40,
+            symbolOpacity=1,
+            symbolType="stroke",
+            symbolStrokeWidth=3,
+        )
+        if shown
+        else None
+    )
 
 
 def _literal(title: str) -> str:
@@ -214,6 +226,12 @@ def svg(specification: Specification) -> str:
 
 def _on_white(specification: Specification) -> Specification:
     # Fainter lines and larger letters than Vega's own; a page sets the same through its own configuration.
-    axis = {"gridColor": "#e6e9ee", "domainColor": "#8b94a3", "tickColor": "#c3cad4", "labelFontSize": 11, "titleFontSize": 12}
+    axis = {
+        "gridColor": "#e6e9ee",
+        "domainColor": "#8b94a3",
+        "tickColor": "#c3cad4",
+        "labelFontSize": 11,
+        "titleFontSize": 12,
+    }
     style = {"view": {"stroke": None}, "axis": axis, "title": {"anchor": "start", "fontSize": 14}}
     return {**specification, "background": "white", "config": style}

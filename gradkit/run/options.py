@@ -20,6 +20,7 @@ script, a folder or zip file with a __main__.py, or - for standard input, keeps 
 Options
   --report FILE          write the report as JSON
   --sarif FILE           write the report as SARIF 2.1.0, for code scanning
+  --html FILE            write the report as a page that opens offline, with the source around each finding
   --format FORMAT        text (default), or github: annotations of GitHub Actions
   --select CODES         run only these rules: GK101, or GK1 for all of 1xx; commas between several
   --ignore CODES         leave these rules out
@@ -41,7 +42,7 @@ started by a fault of gradkit.
 """
 
 _LISTS = ("select", "ignore", "frozen", "halt-on")
-_VALUES = ("report", "sarif", "format", "fail-on", "accumulate", "baseline", "show")
+_VALUES = ("report", "sarif", "html", "format", "fail-on", "accumulate", "baseline", "show")
 _SWITCHES = ("write-baseline", "deep")
 OPTIONS = (*(f"--{name}" for name in (*_LISTS, *_VALUES, *_SWITCHES)), "-m", "--help", "--version")
 

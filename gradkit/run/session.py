@@ -262,7 +262,7 @@ class Session:
         if report is None:
             if not self._problem:
                 self._say("gradkit: the script did not import torch; there was nothing to watch.")
-            if not (given.report or given.sarif or given.write_baseline):
+            if not (given.report or given.sarif or given.html or given.write_baseline):
                 return
             from gradkit.report.text import Report
 
@@ -311,6 +311,9 @@ class Session:
 
             path = given.sarif
             self._write("the SARIF report", lambda: write_sarif(report, path))
+        if given.html is not None:
+            page = given.html
+            self._write("the HTML report", lambda: _write_html(report, page))
         if given.write_baseline and given.baseline is not None:
             from gradkit.suppress import write_baseline
 
@@ -322,6 +325,14 @@ def _write_json(report: Report, path: str) -> None:
     from gradkit.report.json_report import write_json
 
     write_json(report, path)
+
+
+def _write_html(report: Report, path: str) -> None:
+    from gradkit.report.html import watch_page
+    from gradkit.report.json_report import to_json
+    from gradkit.store import write_atomically
+
+    write_atomically(Path(path), watch_page(to_json(report)).encode("utf-8", "backslashreplace"))
 
 
 def _short(path: str) -> str:

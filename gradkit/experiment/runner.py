@@ -77,7 +77,8 @@ def plan(experiment: Experiment, runs_folder: Path) -> list[PlannedRun]:
             raise ConfigError(f"arm {arm.name}: {error}") from None
         name = f"{arm.name.replace('/', '+')[:80]}-{config_hash(arm.program, config)}"
         planned += [PlannedRun(arm, seed, runs_folder / name / f"seed-{seed}") for seed in experiment.seeds]
-    return planned
+    # Seed by seed, so that whatever slows the machine for a while slows every arm and not one of them.
+    return sorted(planned, key=lambda run: experiment.seeds.index(run.seed))
 
 
 def config_hash(name: str, config: Mapping[str, Any]) -> str:

@@ -291,6 +291,29 @@ class CutPath:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HiddenWrite:
+    """A parameter that was overwritten between its use in a forward and that forward's backward, unseen by autograd.
+
+    Attributes:
+        optimizer: Label of the optimizer that holds it.
+        step: Number of its step.
+        parameters: The parameters concerned, by name.
+        operation: The operation that wrote, such as `mul_` or `.data =`.
+        location: The user's line of the write.
+        forward_line: The user's line of the use in the forward.
+        backward_line: The user's line of the backward.
+    """
+
+    optimizer: str
+    step: int
+    parameters: tuple[str, ...]
+    operation: str
+    location: Location | None = None
+    forward_line: Location | None = None
+    backward_line: Location | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Membership:
     """Parameters that got gradients though no optimizer holds them, against what the optimizers do hold.
 
@@ -518,6 +541,7 @@ Record = (
     | ModeStep
     | EvaluationPass
     | CutPath
+    | HiddenWrite
     | Membership
     | Stillness
     | UpdateSizes

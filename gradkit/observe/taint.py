@@ -180,7 +180,7 @@ class Taint(Witness):
 
     def _of_storage(self, tensor: Tensor) -> tuple[int, _Dead]:
         """What a tensor carries that was made out of sight, by the memory it shares with one that is known."""
-        pointer = _pointer(tensor)
+        pointer = memory_of(tensor)
         known = self._storages.get(pointer) if pointer is not None else None
         if known is None or known[0].expired():
             return 0, {}
@@ -194,7 +194,7 @@ class Taint(Witness):
 
     def _put(self, tensor: Tensor, live: int, dead: _Dead) -> None:
         self._values[id(tensor)] = _Value(weakref.ref(tensor), live, dict(dead), tensor.grad_fn is not None)
-        pointer = _pointer(tensor)
+        pointer = memory_of(tensor)
         if pointer is not None:
             self._storages[pointer] = (StorageWeakRef(tensor.untyped_storage()), live, dict(dead))
 
@@ -274,8 +274,8 @@ def _union(dead: _Dead) -> int:
     return live
 
 
-def _pointer(tensor: Tensor) -> int | None:
-    """The identity of a plain tensor's memory."""
+def memory_of(tensor: Tensor) -> int | None:
+    """The identity of a plain tensor's memory; None for a tensor that has none of its own or hides it."""
     if type(tensor) not in (Tensor, nn.Parameter) or tensor.layout is not torch.strided:
         return None
     return int(tensor.untyped_storage()._cdata)
@@ -283,10 +283,11 @@ def _pointer(tensor: Tensor) -> int | None:
 
 def _targets(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Tensor]:
     """Arguments that an operation writes to."""
-    if args and isinstance(args[0], Tensor) and (name.endswith((" =", "__setitem__")) or _is_in_place(name)):
+    if args and isinstance(args[0], Tensor) and (name.endswith((" =", "__setitem__")) or is_in_place(name)):
         yield args[0]
     yield from tensors_in(kwargs.get("out"), 2)
 
 
-def _is_in_place(name: str) -> bool:
+def is_in_place(name: str) -> bool:
+    """Whether an operation writes to its first argument, by its name."""
     return (name.endswith("_") and not name.endswith("__")) or (name.startswith("__i") and name.endswith("__"))

@@ -1,0 +1,154 @@
+"""Samples parameters from step to backward and proves writes to them under a graph; writes HiddenWrite.
+
+A sample that differs is a suspicion only: weights are clipped or swapped before a forward in many correct programs. One
+instrumented window tells whether the write came after the use that the backward differentiates.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from gradkit.observe.instrument import INSTRUMENT
+from gradkit.observe.observer import Observer
+from gradkit.observe.places import locate
+from gradkit.observe.sites import Site, find_site
+from gradkit.observe.writes import Write, Writes
+from gradkit.records import HiddenWrite
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+    from gradkit.observe.monitor import Monitor
+
+FIRST_WINDOWS = 6
+"""Windows sampled at the start."""
+WINDOWS = 3
+"""Windows sampled after each sleep."""
+FIRST_SLEEP = 64
+"""Backward calls of the first sleep; each later one is four times as long."""
+TRIALS = 3
+"""Instrumented windows spent on suspicions that were not proven, in a run."""
+SAMPLE_BYTES = 64
+"""Leading bytes compared of a parameter on the CPU; elsewhere only its address is."""
+
+_State = tuple[int, int, bytes]
+
+
+class HiddenWrites(Observer):
+    """Samples, then instruments."""
+
+    kinds = (HiddenWrite,)
+
+    def __init__(self, monitor: Monitor) -> None:
+        super().__init__(monitor)
+        self._states: dict[int, tuple[weakref.ref[Tensor], _State]] = {}
+        self._left = FIRST_WINDOWS
+        self._sleep = FIRST_SLEEP
+        self._trials = 0
+        self._suspected = False
+        self._witness: Writes | None = None
+        self._proven: dict[int, tuple[Write, Site, Site]] = {}
+
+    @property
+    def attached(self) -> tuple[str, ...]:
+        """The mode, while a window is instrumented."""
+        return ("torch function mode",) if self._witness is not None else ()
+
+    def stop(self) -> None:
+        """Take the mode off if training ended inside an instrumented window."""
+        self._leave()
+        INSTRUMENT.settle()
+        self._states.clear()
+
+    def enter_backward(self, roots: Sequence[Tensor], retain_graph: bool, create_graph: bool) -> None:
+        """Compare the samples, or ask the witness."""
+        if self._witness is not None:
+            for write, use in self._witness.verdict(roots):
+                self._proven.setdefault(write.parameter, (write, use, find_site(3)))
+            return
+        for reference, state in self._states.values():
+            parameter = reference()
+            if parameter is not None and _moved(state, _state(parameter)):
+                self._suspected = True
+                break
+        self._states.clear()
+
+    def after_step(self, optimizer: Optimizer) -> None:
+        """Judge or instrument, or sample for the next window."""
+        if self._witness is not None:
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            self._leave()
+            self._report(optimizer, parameters)
+        if self._suspected and self._trials < TRIALS:
+            self._suspected = False
+            self._trials += 1
+            parameters = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+            witness = Writes(self.monitor, parameters)
+            if INSTRUMENT.enter(witness):
+                self._witness = witness
+                return
+        self._left -= 1
+        if self._left <= 0:
+            self._states.clear()
+            self._left = WINDOWS
+            self.monitor.pause(self, self._sleep)
+            self._sleep *= 4
+            return
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                if parameter.requires_grad:
+                    self._states[id(parameter)] = (weakref.ref(parameter), _state(parameter))
+
+    def _leave(self) -> None:
+        if self._witness is not None:
+            INSTRUMENT.leave(self._witness)
+            self._witness = None
+
+    def _report(self, optimizer: Optimizer, parameters: Sequence[Tensor]) -> None:
+        proven, self._proven = self._proven, {}
+        groups: dict[tuple[object, int, str], list[int]] = {}
+        for number, (write, _, _) in proven.items():
+            groups.setdefault((write.site.code, write.site.instruction, write.operation), []).append(number)
+        for numbers in groups.values():
+            concerned = [parameter for parameter in parameters if id(parameter) in numbers]
+            if not concerned:
+                continue
+            write, use, backward = proven[id(concerned[0])]
+            label, step = self.monitor.place_of(optimizer)
+            models = self.monitor.models
+            self.monitor.put(
+                HiddenWrite(
+                    optimizer=label,
+                    step=step,
+                    parameters=tuple(info.name for info in self.monitor.describe(optimizer, concerned)),
+                    operation=write.operation,
+                    location=locate(write.site, models),
+                    forward_line=locate(use, models),
+                    backward_line=locate(backward, models),
+                ),
+                source=label,
+            )
+
+
+def _state(parameter: Tensor) -> _State:
+    """Address, version and leading bytes; nothing is computed and no device is waited for."""
+    if parameter.layout is not torch.strided or parameter.device.type == "meta":
+        return 0, 0, b""
+    address = parameter.data_ptr()
+    size = min(SAMPLE_BYTES, parameter.numel() * parameter.element_size())
+    plain = parameter.device.type == "cpu" and address and parameter.is_contiguous() and type(parameter) in _PLAIN
+    return address, parameter._version, ctypes.string_at(address, size) if plain else b""
+
+
+_PLAIN = (Tensor, torch.nn.Parameter)
+
+
+def _moved(before: _State, now: _State) -> bool:
+    """Whether a parameter has other memory, or other bytes under the same version."""
+    return before[0] != now[0] or (before[1] == now[1] and before[2] != now[2])

@@ -72,6 +72,7 @@ class Engine:
         self._by_kind: dict[type, list[Rule[Any]]] = {}
         for rule in self.rules:
             self._by_kind.setdefault(rule.kind, []).append(rule)
+        self._superseded = {rule.code: rule.supersedes for rule in self.rules if rule.supersedes}
         self._findings: dict[tuple[object, ...], Finding] = {}
         self._past: dict[tuple[type, object], deque[Any]] = {}
 
@@ -119,8 +120,18 @@ class Engine:
         return len(self._findings)
 
     def findings(self) -> tuple[Finding, ...]:
-        """All findings, worst first, then in the order they were first seen."""
-        return tuple(sorted(self._findings.values(), key=lambda finding: -finding.severity.rank))
+        """All findings without the consequences of others, worst first, then in the order they were first seen."""
+        found = [finding for finding in self._findings.values() if not self._is_consequence(finding)]
+        return tuple(sorted(found, key=lambda finding: -finding.severity.rank))
+
+    def _is_consequence(self, finding: Finding) -> bool:
+        """Whether a finding that takes precedence (RULES.md) explains it: same optimizer, from its first step on."""
+        for other in self._findings.values():
+            if finding.rule in self._superseded.get(other.rule, ()) and finding.optimizer == other.optimizer:
+                began = (other.first_step or 0) - int(other.evidence.get("steps", 1))
+                if (finding.first_step or 0) >= began:
+                    return True
+        return False
 
     def enrich(self, finding: Finding) -> None:
         """Replace the stored finding of the same key, in its place; for evidence that arrives after the report."""

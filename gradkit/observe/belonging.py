@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from gradkit.observe.names import living_roots, plain_name
+from gradkit.records import ParameterInfo
 
 MAX_ITEMS = 10_000
 """Entries of one plain container that are looked through for modules."""
@@ -23,12 +24,14 @@ class Model:
         names: Parameter id to its name, in the order of `named_parameters`.
         containers: Parameter id to (container name, modules in it) for those reached only through a plain container.
         owners: Parameter id to the module that holds it itself.
+        places: Parameter id to its place in the order of `named_parameters`.
     """
 
     module: nn.Module
     names: dict[int, str] = field(default_factory=dict)
     containers: dict[int, tuple[str, int]] = field(default_factory=dict)
     owners: dict[int, nn.Module] = field(default_factory=dict)
+    places: dict[int, int] = field(default_factory=dict)
 
     def add(self, module: nn.Module, prefix: str, container: tuple[str, int] | None = None) -> None:
         """Add the parameters of `module` under `prefix`."""
@@ -38,8 +41,31 @@ class Model:
                     continue
                 self.names[id(parameter)] = plain_name(f"{path}.{name}" if path else name)
                 self.owners[id(parameter)] = child
+                self.places[id(parameter)] = len(self.places)
                 if container is not None:
                     self.containers[id(parameter)] = container
+
+    def describe(self, parameter: Tensor) -> ParameterInfo:
+        """Name, shape and module of one of its parameters."""
+        name = self.names[id(parameter)]
+        return ParameterInfo(name, tuple(parameter.shape), name.rpartition(".")[0])
+
+    def hidden_in(self, parameters: Sequence[Tensor]) -> tuple[str | None, int]:
+        """The one plain container that hides all of these, and the modules in it; None when there is no such."""
+        found = {self.containers.get(id(parameter)) for parameter in parameters}
+        container = found.pop() if len(found) == 1 else None
+        return container or (None, 0)
+
+    def upstream(self, first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
+        """Whether all of `first` come before all of `second`."""
+        return bool(second) and max(self.places[id(item)] for item in first) < min(
+            self.places[id(item)] for item in second
+        )
+
+    def trains_only(self, parameters: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+        """Whether modules of `parameters` are in train mode while all modules of `others` are in eval mode."""
+        training = any(self.owners[id(parameter)].training for parameter in parameters)
+        return training and not any(self.owners[id(parameter)].training for parameter in others)
 
 
 def models(named: Sequence[nn.Module] = ()) -> list[Model]:

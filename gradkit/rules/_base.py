@@ -31,6 +31,8 @@ class Rule(Generic[RecordT]):
     lookback: ClassVar[int] = 0
     every_window: ClassVar[bool] = False
     """True when the rule needs a record of every step, not only of those that deserve a judgement."""
+    supersedes: ClassVar[tuple[str, ...]] = ()
+    """Codes whose findings about the same optimizer and steps are consequences of this rule's findings."""
 
     def __init_subclass__(
         cls, *, code: str, severity: Severity, since: str, lookback: int = 0, every_window: bool = False, **kwargs: Any

@@ -28,6 +28,8 @@ class ForeignParameters(Rule[Membership], code="GK402", severity=Severity.ERROR,
         steps: Optimizer steps in a row without any gradient on its own parameters.
     """
 
+    supersedes = ("GK103", "GK403")
+
     steps: int = 3
 
     def check(self, records: Sequence[Membership]) -> Iterator[Finding]:

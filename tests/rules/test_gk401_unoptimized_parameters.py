@@ -180,3 +180,52 @@ def test_parameters_in_a_reentrant_checkpoint_are_not_taken_for_missing() -> Non
             optimizer.step()
 
     assert set(watched(run)) <= {"GK901"}
+
+
+def test_long_accumulation_does_not_hide_it() -> None:
+    def run() -> None:
+        model = Net()
+        optimizer = torch.optim.SGD([*model.stem.parameters(), *model.body.parameters()], lr=0.1)
+        for _ in range(8):
+            optimizer.zero_grad()
+            for _ in range(100):
+                (model(torch.randn(2, 4)).pow(2).mean() / 100).backward()
+            optimizer.step()
+
+    assert set(watched(run)) == {"GK401"}
+
+
+def test_parameters_filtered_by_name_are_missed() -> None:
+    def run() -> None:
+        model = Net()
+        held = [parameter for name, parameter in model.named_parameters() if "bias" not in name]
+        train(model, torch.optim.Adam(held, lr=0.01), 6)
+
+    found = watched(run)
+    assert set(found) == {"GK401"}
+    assert found["GK401"].parameters == ("stem.bias", "body.bias", "head.bias")
+
+
+@pytest.mark.parametrize(
+    "keep", [lambda layers: layers, tuple, lambda layers: {str(i): m for i, m in enumerate(layers)}]
+)
+def test_any_plain_container_is_named(keep: Any) -> None:
+    class Stack(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = keep([nn.Linear(4, 4) for _ in range(6)])
+            self.out = nn.Linear(4, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            for layer in self.layers.values() if isinstance(self.layers, dict) else self.layers:
+                x = torch.tanh(layer(x))
+            return self.out(x)
+
+    def run() -> None:
+        model = Stack()
+        train(model, torch.optim.SGD(model.parameters(), lr=0.1), 5)
+
+    found = watched(run)
+    assert set(found) == {"GK401"}
+    assert found["GK401"].evidence["container"] == "layers"
+    assert found["GK401"].severity is Severity.ERROR

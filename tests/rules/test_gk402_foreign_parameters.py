@@ -101,3 +101,59 @@ def test_an_optimizer_of_another_part_of_the_same_model_is_named() -> None:
     found = watched(run)
     assert set(found) == {"GK402"}
     assert "none of its 2 parameter(s)" in found["GK402"].message
+
+
+@pytest.mark.parametrize("named", ["model", "optimizer", "both", "nothing"])
+def test_it_is_found_whatever_is_named(named: str) -> None:
+    model, other = Net(), Net()
+    optimizer = torch.optim.SGD(other.parameters(), lr=0.1)
+    targets = {"model": [model], "optimizer": [optimizer], "both": [model, optimizer], "nothing": []}[named]
+    found = watched(lambda: train(model, optimizer, 6), *targets)
+    assert set(found) == {"GK402"}
+    assert found["GK402"].first_step == 2
+
+
+def test_a_stranger_that_trains_its_own_model_is_not_accused_beside_a_named_one() -> None:
+    mine, other = Net(), Net()
+    optimizer = torch.optim.SGD(other.parameters(), lr=0.1)
+
+    def run() -> None:
+        for _ in range(6):
+            mine.zero_grad()
+            mine(torch.randn(8, 4)).pow(2).mean().backward()
+            train(other, optimizer, 1)
+
+    assert not watched(run, mine)
+
+
+def test_plain_tensors_made_again_are_found_by_their_shapes() -> None:
+    def script(again: bool) -> None:
+        weight, bias = torch.randn(4, 2, requires_grad=True), torch.zeros(2, requires_grad=True)
+        optimizer = torch.optim.SGD([weight, bias], lr=0.1)
+        if again:
+            weight, bias = torch.randn(4, 2, requires_grad=True), torch.zeros(2, requires_grad=True)
+        for _ in range(6):
+            optimizer.zero_grad()
+            (torch.randn(8, 4) @ weight + bias).pow(2).mean().backward()
+            optimizer.step()
+
+    assert set(watched(lambda: script(True))) == {"GK402"}
+    assert not watched(lambda: script(False))
+
+
+@pytest.mark.parametrize("copied_at", range(1, 9))
+@pytest.mark.parametrize("clears_the_model", [False, True])
+def test_a_model_copied_in_the_middle_of_training_is_found_and_nothing_beside_it(
+    copied_at: int, clears_the_model: bool
+) -> None:
+    def run() -> None:
+        model = Net()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for step in range(24):
+            if step == copied_at:
+                model = copy.deepcopy(model)
+            (model if clears_the_model else optimizer).zero_grad()
+            model(torch.randn(8, 4)).pow(2).mean().backward()
+            optimizer.step()
+
+    assert set(watched(run)) == {"GK402"}

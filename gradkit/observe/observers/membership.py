@@ -6,10 +6,13 @@ import time
 import weakref
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
+from torch.compiler import is_compiling
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from gradkit.errors import HygieneError
 from gradkit.observe.belonging import Model, home_of, models
 from gradkit.observe.observer import Observer
 from gradkit.observe.outsiders import Outsider, Outsiders, held_ids, leaves, living_optimizers, state
@@ -53,7 +56,6 @@ class MembershipObserver(Observer):
         self._present: list[Outsider] = []
         self._took_part: set[int] = set()
         self._early: dict[int, weakref.ref[Tensor]] = {}
-        self._inside = 0
         self._walks = 0
         self._held: set[int] | None = None
         self._idle: dict[int, tuple[int, list[tuple[int, int]]]] = {}
@@ -62,9 +64,38 @@ class MembershipObserver(Observer):
         self._looks = 0
         self._searches = 0
         self._backwards = 0
+        self._awake = False
+        self._stepped = False
+        self._hook: Any = None
         self._site: Site | None = None
         self._spent = 0.0
         self._since = (time.perf_counter(), 0)
+
+    @property
+    def attached(self) -> tuple[str, ...]:
+        """The hook through which optimizers are seen that hold nothing of the named models."""
+        return () if self._hook is None else ("torch.optim global post-step hook",)
+
+    def start(self) -> None:
+        """When only models are named, an optimizer that holds nothing of them is watched by nobody else."""
+        if self.monitor.models and not self.monitor.optimizers():
+            self._hook = register_optimizer_step_post_hook(self._stranger_stepped)
+
+    def stop(self) -> None:
+        """Let go of the hook."""
+        if self._hook is not None:
+            self._hook.remove()
+            self._hook = None
+
+    def _stranger_stepped(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if is_compiling() or self.monitor.optimizers() or not self._awake:
+            return
+        try:
+            self.after_step(optimizer)
+        except HygieneError:
+            raise
+        except Exception as error:  # our own bug must not stop training; it becomes GK900
+            self.monitor.engine.crashed("gradkit's MembershipObserver", error)
 
     # --- events -------------------------------------------------------------------------------------------------
 
@@ -73,20 +104,25 @@ class MembershipObserver(Observer):
         if self._walks >= WALKS:
             self._present = []
             self._backwards += 1
-            if self._backwards > 8 * WALKS:
-                self._rest()  # nothing steps: an attack, a saliency map, an accumulation of hundreds
+            if self._backwards > (MAX_PAUSE if self._stepped else 8 * WALKS):
+                self._rest()  # nothing steps: an attack, a saliency map
             return
         started = time.perf_counter()
+        self._awake = True
         self._walks += 1
         if self._held is None:
             self._held = held_ids(self.monitor.optimizers())
         reached = leaves(roots)
         outside = [leaf for leaf in reached if id(leaf) not in self._held]
-        self._took_part.update(map(id, reached))
-        self._inside += len(reached) - len(outside)
         if not self._looks:
             self._early.update((id(leaf), weakref.ref(leaf)) for leaf in reached if id(leaf) in self._held)
+        unsuspicious = not self._outsiders.items
         self._present = self._outsiders.enter(outside, self._observed) if outside else []
+        if unsuspicious and self._outsiders.items:
+            # What took part before the first outsider came says nothing about the windows with it.
+            self._took_part.clear()
+            self._idle.clear()
+        self._took_part.update(map(id, reached))
         if self._present:
             self._site = find_site(2)
         self._spent += time.perf_counter() - started
@@ -100,6 +136,7 @@ class MembershipObserver(Observer):
     def after_step(self, optimizer: Optimizer) -> None:
         """A window is over."""
         started = time.perf_counter()
+        self._stepped = True
         arrived = self._outsiders.end_window()
         watched = max(1, len(self.monitor.optimizers()))
         if self._took_part:
@@ -130,13 +167,13 @@ class MembershipObserver(Observer):
         self._looked = self._walks = self._backwards = 0
         self._outsiders.forget()
         self._took_part.clear()
-        self._inside = 0
         self._idle.clear()
+        self._awake = False
         self.monitor.pause(self, pause)
 
     def _follow_idle(self, optimizer: Optimizer) -> None:
         """Count windows in which nothing this optimizer holds got a gradient."""
-        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        parameters = _parameters(optimizer)
         now = [state(parameter.grad) for parameter in parameters]
         windows, before = self._idle.get(id(optimizer), (0, None))
         untouched = before == now or not any(parameter.grad is not None for parameter in parameters)
@@ -171,67 +208,64 @@ class MembershipObserver(Observer):
             else:
                 grouped.setdefault(id(home), (home, []))[1].append((leaf, item))
         for home, pairs in grouped.values():
-            self._write(home, pairs, optimizer, held)
+            self._write(home, pairs, optimizer, optimizers, held)
+        if not grouped:
+            self._write_plain(ripe, optimizer, held)
 
     def _declared_frozen(self, name: str) -> bool:
         return any(fnmatchcase(name, pattern) for pattern in self.monitor.frozen)
 
-    def _write(self, home: Model, pairs: list[tuple[Tensor, Outsider]], optimizer: Optimizer, held: set[int]) -> None:
-        order = {number: place for place, number in enumerate(home.names)}
-        pairs = sorted(pairs, key=lambda pair: order[id(pair[0])])
+    def _write(
+        self,
+        home: Model,
+        pairs: list[tuple[Tensor, Outsider]],
+        optimizer: Optimizer,
+        optimizers: list[Optimizer],
+        held: set[int],
+    ) -> None:
+        pairs = sorted(pairs, key=lambda pair: home.places[id(pair[0])])
         outside = [leaf for leaf, _ in pairs]
         inside = {
             id(parameter): parameter
-            for group in (
-                group for item in living_or([optimizer], self.monitor.optimizers()) for group in item.param_groups
-            )
-            for parameter in group["params"]
-            if id(parameter) in home.names and id(parameter) in held and id(parameter) in self._took_part
+            for item in optimizers
+            for parameter in _parameters(item)
+            if id(parameter) in home.names and id(parameter) in self._took_part
         }
-        if inside:
-            optimizer = next(
-                item
-                for item in living_or([optimizer], self.monitor.optimizers())
-                if any(id(parameter) in inside for group in item.param_groups for parameter in group["params"])
-            )
-        windows, _ = self._idle.get(id(optimizer), (0, []))
-        # Gradients left over from another time were first compared at the second step.
-        foreign = not self._inside and windows >= max(1, self._least - 1)
-        own = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        for watched in self.monitor.optimizers():
+            if any(id(parameter) in inside for parameter in _parameters(watched)):
+                optimizer = watched
+                break
+        foreign = self._is_foreign(optimizer, held)
+        own = _parameters(optimizer)
         idle = [
             parameter
             for parameter in own
-            if id(parameter) not in home.names and id(parameter) not in self._took_part and parameter.grad is None
+            if id(parameter) not in home.names
+            and id(parameter) not in self._took_part
+            and (foreign or parameter.grad is None)
         ]
-        containers = {home.containers[id(leaf)] for leaf in outside if id(leaf) in home.containers}
-        hidden = len(containers) == 1 and all(id(leaf) in home.containers for leaf in outside)
-        container, size = next(iter(containers)) if hidden else (None, 0)
+        container, size = home.hidden_in(outside)
+        held_here = list(inside.values())
         self.monitor.put(
             Membership(
                 optimizer=self.monitor.label_of(optimizer),
-                step=max(0, (self.monitor.steps_of(optimizer) or 0) - 1),
+                step=self._step_of(optimizer),
                 windows=min(item.windows for _, item in pairs),
                 model=type(home.module).__name__,
-                outside=tuple(
-                    ParameterInfo(home.names[id(leaf)], tuple(leaf.shape), home.names[id(leaf)].rpartition(".")[0])
-                    for leaf in outside
-                ),
+                outside=tuple(map(home.describe, outside)),
                 outside_numbers=sum(leaf.numel() for leaf in outside),
                 held=len(inside),
-                held_numbers=sum(parameter.numel() for parameter in inside.values()),
+                held_numbers=sum(parameter.numel() for parameter in held_here),
                 foreign=foreign,
                 owned=len(own),
                 idle=tuple(self.monitor.describe_parameters(optimizer, idle)) if idle else (),
                 late=min(item.since for _, item in pairs) >= DENSE_WINDOWS - 1 and self._were_there(inside),
                 container=container,
                 container_size=size,
-                upstream=bool(inside)
-                and max(order[id(leaf)] for leaf in outside) < min(order[number] for number in inside),
-                evaluating=bool(inside)
-                and not any(home.owners[id(leaf)].training for leaf in outside)
-                and any(home.owners[number].training for number in inside),
+                upstream=home.upstream(outside, held_here),
+                evaluating=home.trains_only(held_here, outside),
                 kept=self._outsiders.kept(pairs),
-                inputs_only=bool(self._inside) and not inside and not self._trains_modules(),
+                inputs_only=bool(self._took_part & held) and not inside and not self._trains_modules(held),
                 created_line=self.monitor.creation_line(optimizer),
                 step_line=locate(find_site(3), self.monitor.models),
                 backward_line=locate(self._site, self.monitor.models),
@@ -246,12 +280,47 @@ class MembershipObserver(Observer):
         """Whether some of these parameters took part from the beginning."""
         return any(number in self._early and self._early[number]() is leaf for number, leaf in inside.items())
 
-    def _trains_modules(self) -> bool:
+    def _trains_modules(self, held: set[int]) -> bool:
         """Whether anything that took part and is held belongs to a living module."""
-        held = held_ids(self.monitor.optimizers()) & self._took_part
-        return any(number in home.names for home in models(self.monitor.models) for number in held)
+        trained = held & self._took_part
+        return any(number in home.names for home in models() for number in trained)
+
+    def _is_foreign(self, optimizer: Optimizer, held: set[int]) -> bool:
+        """Whether nothing that took part is held by anyone, and nothing this optimizer holds got a gradient."""
+        windows, _ = self._idle.get(id(optimizer), (0, []))
+        # Gradients left over from another time were first compared at the second step.
+        return not self._took_part & held and windows >= max(1, self._least - 1)
+
+    def _step_of(self, optimizer: Optimizer) -> int:
+        steps = self.monitor.steps_of(optimizer)
+        return max(0, (self._observed if steps is None else steps) - 1)
+
+    def _write_plain(self, pairs: list[tuple[Tensor, Outsider]], optimizer: Optimizer, held: set[int]) -> None:
+        """Tensors of no module: with the very shapes of what the optimizer holds they cannot be meant as inputs."""
+        own = _parameters(optimizer)
+        outside = [leaf for leaf, _ in pairs]
+        if self._is_foreign(optimizer, held) and sorted(map(_shape, own)) == sorted(map(_shape, outside)):
+            self.monitor.put(
+                Membership(
+                    optimizer=self.monitor.label_of(optimizer),
+                    step=self._step_of(optimizer),
+                    windows=min(item.windows for _, item in pairs),
+                    model="plain tensors",
+                    outside=tuple(ParameterInfo(f"a tensor of shape {_shape(leaf)}", _shape(leaf)) for leaf in outside),
+                    outside_numbers=sum(leaf.numel() for leaf in outside),
+                    foreign=True,
+                    owned=len(own),
+                    idle=tuple(self.monitor.describe_parameters(optimizer, own)),
+                    created_line=self.monitor.creation_line(optimizer),
+                    step_line=locate(find_site(3), self.monitor.models),
+                    backward_line=locate(self._site, self.monitor.models),
+                )
+            )
 
 
-def living_or(first: list[Optimizer], others: list[Optimizer]) -> list[Optimizer]:
-    """Both lists without repeats."""
-    return [*first, *(item for item in others if all(item is not known for known in first))]
+def _parameters(optimizer: Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def _shape(tensor: Tensor) -> tuple[int, ...]:
+    return tuple(tensor.shape)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,12 +18,15 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 BLOCK = 64
-"""Windows queued before their numbers are read on a device that must be waited for; on a CPU they are read at once."""
+"""Windows queued before their numbers are read together; on a CPU one that deserves a judgement is read at once."""
+FEW_TENSORS = 8
+"""Up to this many gradients their norms are read one by one and combined on the host: two operations fewer per step."""
 
 
 @dataclass(slots=True)
 class _Queued:
-    record: Window
+    fields: dict[str, Any]
+    judged: bool
     ledger: Ledger
     learning_rate: float | None
     windows_mixed: int
@@ -44,13 +47,23 @@ class Deep:
 
     def put(
         self,
-        record: Window,
+        fields: dict[str, Any],
+        judged: bool,
         ledger: Ledger,
         verdict: Verdict,
         optimizer: Optimizer,
-        deliver: Callable[[Window, int, Ledger], None],
+        deliver: Callable[[Window, bool, int, Ledger], None],
     ) -> None:
-        """Queue the numbers of one window; `deliver` gets the completed records, in order."""
+        """Queue the numbers of one window; `deliver` gets the completed records, in order.
+
+        Args:
+            fields: What the `Window` will hold besides its deep values.
+            judged: Rules may want to judge it.
+            ledger: The optimizer's ledger.
+            verdict: What was found about the window.
+            optimizer: The optimizer.
+            deliver: Takes the record, `judged`, the optimizer's number and its ledger.
+        """
         buffers = {i: p.grad for i, p in enumerate(ledger.parameters) if p.grad is not None}
         rate = optimizer.param_groups[0].get("lr") if optimizer.param_groups else None
         if isinstance(rate, Tensor):
@@ -61,12 +74,12 @@ class Deep:
                 {i: plain(buffer) for i, buffer in buffers.items()}, {i: plain(s) for i, s in stale.items()}
             )
         mixed = max(verdict.stale.values(), default=1 if buffers else 0)
-        self._queue.append(_Queued(record, ledger, rate, mixed, numbers, bool(stale)))
+        self._queue.append(_Queued(fields, judged, ledger, rate, mixed, numbers, bool(stale)))
         waits = any(buffer.device.type != "cpu" for buffer in buffers.values())
-        if not waits or len(self._queue) >= BLOCK:
+        if (judged and not waits) or len(self._queue) >= BLOCK:
             self.flush(deliver)
 
-    def flush(self, deliver: Callable[[Window, int, Ledger], None]) -> None:
+    def flush(self, deliver: Callable[[Window, bool, int, Ledger], None]) -> None:
         """Read everything queued and deliver the records."""
         queue, self._queue = self._queue, []
         if not queue:
@@ -76,7 +89,8 @@ class Deep:
         for item in queue:
             part = values[start : start + len(item.numbers)]
             start += len(item.numbers)
-            deliver(replace(item.record, deep=_values(item, part)), item.ledger.number, item.ledger)
+            record = Window(**item.fields, deep=_values(item, part))
+            deliver(record, item.judged, item.ledger.number, item.ledger)
 
 
 def _norm(tensors: list[Tensor]) -> Tensor:
@@ -88,9 +102,15 @@ def _norm(tensors: list[Tensor]) -> Tensor:
 
 
 def _numbers(consumed: dict[int, Tensor], stale: dict[int, Tensor]) -> list[Tensor]:
-    """Consumed norm; with stale parts also the norms of the untouched rest, of the stale and fresh parts, and g . f."""
+    """What the values are computed from.
+
+    Norms whose own 2-norm is that of the consumed gradient; with stale parts that norm, then the norms of the untouched
+    rest, of the stale and of the fresh parts, and g . f.
+    """
     if not consumed:
         return []
+    if not stale and len(consumed) <= FEW_TENSORS:
+        return list(torch._foreach_norm(list(consumed.values())))
     numbers = [_norm(list(consumed.values()))]
     if not stale:
         return numbers
@@ -106,7 +126,7 @@ def _numbers(consumed: dict[int, Tensor], stale: dict[int, Tensor]) -> list[Tens
 
 def _values(item: _Queued, numbers: list[float]) -> DeepValues:
     """The values of one window from g = s + f: consumed g, stale s, fresh f."""
-    consumed = numbers[0] if numbers else 0.0
+    consumed = math.hypot(*numbers) if not item.stale else numbers[0]
     if not item.stale:
         cosine = 1.0 if consumed > 0.0 and math.isfinite(consumed) else None
         return DeepValues(consumed, consumed, 0.0, cosine, item.learning_rate, item.windows_mixed)

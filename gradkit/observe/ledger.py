@@ -143,9 +143,13 @@ class Ledger:
 
     def adopt(self, optimizer: Optimizer) -> bool:
         """List the optimizer's parameters again if its groups changed; what is known of those that stayed is kept."""
+        if len(optimizer.param_groups) == len(self.group_ids):
+            for group, ids in zip(optimizer.param_groups, self.group_ids):  # noqa: B905  # equally long; every step
+                if tuple(map(id, group["params"])) != ids:
+                    break
+            else:
+                return False
         groups = [tuple(map(id, group["params"])) for group in optimizer.param_groups]
-        if groups == self.group_ids:
-            return False
         known = {
             id(parameter): (buffer, version)
             for parameter, buffer, version in zip(self.parameters, self.held, self.held_versions, strict=True)
@@ -180,15 +184,14 @@ class Ledger:
         self.stale_copies = {}
         self.samples.clear()
 
-    @property
-    def wants_site(self) -> bool:
-        """Whether the user's line of the present backward may be needed later."""
-        return self.armed > 0 or bool(self.pending) or bool(self.mixed)
-
     # --- backward -----------------------------------------------------------------------------------------------
 
-    def enter_backward(self) -> None:
-        """Look at the buffers before a backward that accumulates."""
+    def enter_backward(self) -> bool:
+        """Look at the buffers before a backward that accumulates.
+
+        Returns:
+            Whether the user's line of this backward may be needed later.
+        """
         if self.undecided:
             for parameter in self.parameters:
                 if parameter.grad is not None:
@@ -196,6 +199,10 @@ class Ledger:
                     break
             else:
                 self.undecided = False
+                if not (self.armed or self.mixed or self.live_deposits):  # a sound loop that clears to None
+                    self.entries = None
+                    self.probe_entry = _NOTHING
+                    return False
         if self.mixed:
             self._look_at_mixtures()
         if self.armed:
@@ -206,6 +213,7 @@ class Ledger:
             self.probe_entry = _NOTHING if probe is None else (id(probe), probe._version)
         if self.live_deposits:
             self._look_for_lost_deposits()
+        return bool(self.armed or self.pending or self.mixed)
 
     def leave_backward(self, *, replaces: bool, failed: bool) -> None:
         """Look at the buffers after a backward.
@@ -407,9 +415,18 @@ class Ledger:
 
     # --- step ---------------------------------------------------------------------------------------------------
 
-    def snapshot(self, optimizer: Optimizer, verdict: Verdict) -> None:
+    def is_plainly_clean(self) -> bool:
+        """Whether metadata alone shows that the step is about to consume what this window's backwards left.
+
+        The question of every step of a sound loop, so it is asked before anything else is looked at.
+        """
+        if self.mixed or self.pending or self.armed or self.uncertain or not self.deposits:
+            return False
+        probe = self.parameters[self.probe].grad
+        return probe is not None and (id(probe), probe._version) == self.probe_exit
+
+    def snapshot(self, verdict: Verdict) -> None:
         """Remember what the step consumed; after this a new window begins."""
-        self.adopt(optimizer)
         held: list[weakref.ref[Tensor] | None] = []
         versions: list[int] = []
         reference = weakref.ref

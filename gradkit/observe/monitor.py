@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from gradkit.report.text import Report
 
 
+_CLEAN = Verdict()
+"""What a step of a sound loop is judged; never written to."""
 _REPORTS = ("findings", "always", "never")
 
 
@@ -101,6 +103,7 @@ class Monitor:
         self._suppressed = suppressed or (lambda finding: False)
         self._sinks: list[Callable[[Window], None]] = [on_window] if on_window is not None else []
         self._every_window = deep or self.engine.needs_every_window or on_window is not None
+        self._judges_only_doubts = not self._every_window and accumulate is None
         self._stream = stream
         self._print_at_end = report
         self._budget = budget
@@ -236,7 +239,7 @@ class Monitor:
     def add_sink(self, sink: Callable[[Window], None]) -> None:
         """Hand every later `Window` to `sink` as well; the training runs write them to `events.jsonl` this way."""
         self._sinks.append(sink)
-        self._every_window = True
+        self._every_window, self._judges_only_doubts = True, False
 
     def contain(self, where: str, error: Exception) -> None:
         """Turn an exception of gradkit's own into GK900 and forget what was known: nothing false may follow from it."""
@@ -413,8 +416,7 @@ class Monitor:
             return
         wants_site = False
         for ledger in self._ledger_list:
-            ledger.enter_backward()
-            wants_site = wants_site or ledger.wants_site
+            wants_site = ledger.enter_backward() or wants_site
         self._site = find_site(3) if wants_site else None
         if self.backwards >= self._wakes_at:
             self._wake()
@@ -451,21 +453,34 @@ class Monitor:
         ledger = self._ledgers.get(id(optimizer)) or self._register(optimizer)
         if ledger is None or (self._cuda and self._skips_capture()):
             return
+        calls = self._calls["before_step"]
+        if (
+            self._judges_only_doubts
+            and not (self._open or calls or self._forwards or kwargs or TAP.backward_depth)
+            and len(args) == 1
+            and ledger.is_plainly_clean()
+        ):
+            # Every step of a sound loop ends here; what follows is for doubts.
+            ledger.in_step = True
+            ledger.consecutive_cleared = ledger.consecutive_empty = 0
+            self._open.append(ledger)
+            self._judged[ledger.number] = _CLEAN
+            return
         if self._open:
             running = hooks.steps_on_stack() - 1
             del self._open[running:]  # steps that raised never came to their post hook
         nested = ledger in self._open
+        outer = next((other for other in self._open if _shares(other, ledger)), None) if self._open else None
         self._open.append(ledger)
         if nested:
             return
         ledger.adopt(optimizer)
         ledger.in_step = True
         ledger.in_step_deposit = False
-        outer = next((other for other in self._open[:-1] if _shares(other, ledger)), None)
         if outer is not None:
             self._wrapped.add(outer.number)
         closure = args[1] if len(args) > 1 else kwargs.get("closure")
-        if self._calls["before_step"]:
+        if calls:
             self._tell("before_step", optimizer, callable(closure))
         self._judged[ledger.number] = None
         if callable(closure):
@@ -480,7 +495,9 @@ class Monitor:
         ledger = self._ledgers.get(id(optimizer))
         if ledger is None or (self._cuda and self._skips_capture()):
             return
-        if ledger in self._open:
+        if len(self._open) == 1 and self._open[0] is ledger:
+            del self._open[0]
+        elif ledger in self._open:
             self._open.reverse()
             self._open.remove(ledger)
             self._open.reverse()
@@ -488,6 +505,14 @@ class Monitor:
                 return  # the inner one of nested calls of one optimizer
         ledger.in_step = False
         verdict = self._judged.pop(ledger.number, None)
+        if verdict is _CLEAN and not self._wrapped:
+            self._steps += 1
+            ledger.adopt(optimizer)
+            ledger.snapshot(_CLEAN)
+            ledger.backwards_before = self.backwards + self.backwards_unseen
+            if self._calls["after_step"]:
+                self._tell("after_step", optimizer)
+            return
         try:
             if ledger.number in self._wrapped:
                 # Another optimizer did the work on the same parameters (SAM, Lookahead): this one consumed nothing
@@ -500,7 +525,8 @@ class Monitor:
             self._steps += 1
             if verdict is not None and verdict.empty and not ledger.trained_before and ledger.consecutive_empty == 1:
                 self._forwards[ledger.number] = UnusedForwards(self, ledger.parameters)
-            ledger.snapshot(optimizer, verdict or Verdict())
+            ledger.adopt(optimizer)  # a closure may have changed the groups
+            ledger.snapshot(verdict or _CLEAN)
             ledger.backwards_before = self.backwards + self.backwards_unseen
         if self._calls["after_step"]:
             self._tell("after_step", optimizer)
@@ -545,28 +571,28 @@ class Monitor:
                 "clearing_is_conditional": conditional,
                 "parameters": tuple(names),
             }
-        record = Window(
-            optimizer=ledger.label,
-            step=ledger.steps,
-            parameter_count=len(ledger.parameters),
-            backwards=ledger.deposits,
-            backwards_anywhere=elsewhere,
-            reused=verdict.reused,
-            empty=verdict.empty,
-            consecutive_empty=ledger.consecutive_empty,
-            forward_recorded=forward_recorded,
-            trained_before=ledger.trained_before,
-            cleared_deposits=ledger.cleared_deposits,
-            cleared=verdict.cleared,
-            consecutive_cleared=ledger.consecutive_cleared,
-            cleared_finite=verdict.cleared_finite,
-            accumulate=self.accumulate,
-            **window,
-        )
+        window |= {
+            "optimizer": ledger.label,
+            "step": ledger.steps,
+            "parameter_count": len(ledger.parameters),
+            "backwards": ledger.deposits,
+            "backwards_anywhere": elsewhere,
+            "reused": verdict.reused,
+            "empty": verdict.empty,
+            "consecutive_empty": ledger.consecutive_empty,
+            "forward_recorded": forward_recorded,
+            "trained_before": ledger.trained_before,
+            "cleared_deposits": ledger.cleared_deposits,
+            "cleared": verdict.cleared,
+            "consecutive_cleared": ledger.consecutive_cleared,
+            "cleared_finite": verdict.cleared_finite,
+            "accumulate": self.accumulate,
+        }
+        judged = judged or self.engine.needs_every_window
         if self.deep:
-            self._deep.put(record, ledger, verdict, optimizer, self._deliver)
+            self._deep.put(window, judged, ledger, verdict, optimizer, self._deliver)
         else:
-            self._deliver(record, ledger.number, ledger)
+            self._deliver(Window(**window), judged, ledger.number, ledger)
 
     def _statements(
         self, verdict: Verdict, backward: Location | None, step: Location | None
@@ -585,17 +611,16 @@ class Monitor:
             all(conditional) if conditional and None not in conditional else None,
         )
 
-    def _deliver(self, record: Window, number: int, ledger: Ledger | None = None) -> None:
+    def _deliver(self, record: Window, judged: bool, number: int, ledger: Ledger) -> None:
         for sink in self._sinks:
             try:
                 sink(record)
             except Exception as error:  # a sink is not training; it must not stop it
                 self.engine.crashed("The function given to on_window", error)
-        if ledger is not None and self._is_twin(ledger, record):
+        if not judged or self._is_twin(ledger, record):
             return
         for finding in self.engine.put(record, source=number):
-            if ledger is not None:
-                self._reported.setdefault((finding.rule, tuple(ledger.group_ids)), ledger.number)
+            self._reported.setdefault((finding.rule, tuple(ledger.group_ids)), ledger.number)
             self._halt(finding)
 
     def _halt(self, finding: Finding) -> None:

@@ -107,6 +107,10 @@ def _run(arguments: Sequence[str]) -> int:
     for word in words[1:]:
         if "=" not in word:
             raise ConfigError(f"{quoted(word)} is not KEY=VALUE; only one experiment is run at a time.")
+        if word.partition("=")[0].lstrip("+~") in ("seed", "trainer.seed"):
+            raise ConfigError(
+                f"{quoted(word)}: every arm runs with the seeds of the experiment's file; change them there."
+            )
     folder = find(words[0])
     if not found.no_report and not found.dry_run:
         from gradkit.report.charts import check_installed

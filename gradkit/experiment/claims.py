@@ -157,12 +157,9 @@ class _Judge:
         rows = self.found.get(self.arm, {})
         having = sum(bool(codes) if code == "*" else code in codes for codes in rows.values())
         count = having if claim.finding else len(rows) - having
-        what = (
-            f"{'a finding' if code == '*' else code} in"
-            if claim.finding
-            else f"{'no finding' if code == '*' else 'no ' + code} in"
-        )
-        text = f"{what} {count} of {len(self.seeds)} runs"
+        any_code = code == "*"
+        what = ("a finding" if any_code else code) if claim.finding else ("no finding" if any_code else f"no {code}")
+        text = f"in {count} of {len(self.seeds)} runs"
         return Detail(self.arm, what, count, len(self.seeds), count >= self._needed, text)
 
 

@@ -176,6 +176,7 @@ def test_training_runs_give_curves_and_findings_in_process_and_through_a_launche
         (["small", "fresh"], "not KEY=VALUE"),
         (["small", "--frsh"], "Did you mean '--fresh'"),
         (["small", "batc=3"], "Did you mean 'batch'"),
+        (["small", "seed=3"], "the seeds of the experiment's file"),
         (["small", "batch=0"], "batch: expected a number >= 1"),
         (["small", "batch=many"], "batch: expected a whole number"),
         (["small", "--out", "small/experiment.yaml/x"], "--out: cannot make the folder"),

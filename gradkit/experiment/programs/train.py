@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from gradkit.errors import GradkitError, RunFolderError
 from gradkit.store import read_manifest
 
 LOG = "output.txt"
+STOPPED = (130, 143)
+"""Statuses of a run that was asked to stop, by Ctrl-C and by SIGTERM: the experiment stops with it."""
 
 
 def resolved(overrides: Sequence[str]) -> dict[str, Any]:
@@ -36,6 +40,8 @@ def run(overrides: Sequence[str], seed: int, folder: Path) -> None:
         contextlib.redirect_stderr(log),
     ):
         status = main([*overrides, f"seed={seed}", "trainer.progress=none", f"hydra.run.dir={folder}"])
+    if status in STOPPED:
+        raise SystemExit(status)
     if status != 0:
         raise RunFolderError(last_words(folder, status))
 
@@ -55,11 +61,7 @@ def sweep(overrides: Sequence[str], folders: Mapping[int, Path], launcher: Seque
 
     parent = next(iter(folders.values())).parent
     seeds = ",".join(map(str, folders))
-    with (
-        (parent / LOG).open("w", encoding="utf-8") as log,
-        contextlib.redirect_stdout(log),
-        contextlib.redirect_stderr(log),
-    ):
+    with _all_output_into(parent / LOG):
         status = main(
             [
                 "-m",
@@ -71,8 +73,31 @@ def sweep(overrides: Sequence[str], folders: Mapping[int, Path], launcher: Seque
                 *launcher,
             ]
         )
+    if status in STOPPED:
+        raise SystemExit(status)
     if status not in (0, 1):
         raise RunFolderError(last_words(parent, status))
+
+
+@contextlib.contextmanager
+def _all_output_into(path: Path) -> Iterator[None]:
+    """Send what this process and those it starts print into a file: a launcher's workers write past `sys.stdout`."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    try:
+        with (
+            path.open("w", encoding="utf-8") as log,
+            contextlib.redirect_stdout(log),
+            contextlib.redirect_stderr(log),
+        ):
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+            yield
+    finally:
+        for number, handle in enumerate(kept, start=1):
+            os.dup2(handle, number)
+            os.close(handle)
 
 
 def last_words(folder: Path, status: int) -> str:

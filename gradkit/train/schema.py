@@ -490,6 +490,13 @@ class DetachedFault(FaultConfig):
 
 
 @dataclass
+class UntrackedWriteFault(FaultConfig):
+    """Weights change between forward and backward where autograd cannot see it (GK208)."""
+
+    name: str = key("untracked_write", "fault to commit", choices=("untracked_write",))
+
+
+@dataclass
 class WatchConfig:
     """How gradkit watches the loop: never changes the training itself."""
 
@@ -592,6 +599,7 @@ GROUPS: dict[str, dict[str, type]] = {
         "scheduler_first": SchedulerFirstFault,
         "frozen_moves": FrozenMovesFault,
         "detached": DetachedFault,
+        "untracked_write": UntrackedWriteFault,
     },
     "watch": {"none": WatchConfig, "standard": WatchConfig, "deep": WatchConfig},
 }

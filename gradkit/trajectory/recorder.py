@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as module_hooks
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_leaves
@@ -82,6 +83,8 @@ class Recording:
     ) -> None:
         for handle in self._handles:
             handle.remove()
+            # torch forgets to take the handle out of this table and then warns when a module is compiled.
+            module_hooks.__dict__.get("_global_forward_hooks_with_kwargs", {}).pop(handle.id, None)
         self._tape.stop()
         if error is None:
             if self._tape.problem is not None:

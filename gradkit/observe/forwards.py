@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.compiler import is_compiling
 from torch.nn.modules import module as module_hooks
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
@@ -95,7 +96,8 @@ class Forwards:
         self.listeners.append(listener)
         if not self._handles:
             self._depth, self._current, self._thread = 0, None, threading.get_ident()
-            COMPILING.listen(self)
+            for point in COMPILING:
+                point.listen(self)
             self._handles = [
                 register_module_forward_pre_hook(self._enter),
                 register_module_forward_hook(self._leave, with_kwargs=True, always_call=True),
@@ -116,7 +118,8 @@ class Forwards:
 
     def _off(self) -> None:
         if self._handles:
-            COMPILING.leave(self)
+            for point in COMPILING:
+                point.leave(self)
         for handle in self._handles:
             handle.remove()
             # torch forgets to take a removed hook out of this table, and then warns of it when a module is compiled.
@@ -125,8 +128,8 @@ class Forwards:
         self._current = None
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        if self._thread != threading.get_ident():
-            return
+        if is_compiling() or self._thread != threading.get_ident():
+            return  # a strict export traces through the hooks
         if compiled_code_exists():  # compiled since; this is the wrapper's call, nothing was traced yet
             self.listeners.clear()
             self._off()
@@ -143,10 +146,10 @@ class Forwards:
             self._fail(error)
 
     def _leave(self, module: nn.Module, args: tuple[Any, ...], *rest: Any) -> None:
+        if is_compiling() or self._thread != threading.get_ident():
+            return
         # (kwargs, output); after an exception torch calls global hooks with the output alone, which is None then.
         output = rest[-1]
-        if self._thread != threading.get_ident():
-            return
         self._depth = max(self._depth - 1, 0)
         if self._depth or self._current is None:
             return

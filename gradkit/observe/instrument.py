@@ -126,7 +126,8 @@ class Instrument:
         if self._mode is None:
             self._mode = _Mode()
             _insert(self._mode)
-            COMPILING.listen(self)
+            for point in COMPILING:
+                point.listen(self)
         self._mode.witnesses.append(witness)
         return True
 
@@ -151,7 +152,8 @@ class Instrument:
         """Take a passive mode off the stack that could not be taken off when its last witness left."""
         if self._mode is not None and not self._mode.witnesses and _take_off(self._mode):
             self._mode = None
-            COMPILING.leave(self)
+            for point in COMPILING:
+                point.leave(self)
 
 
 def _stack() -> list[Any]:

@@ -8,6 +8,7 @@ no watching.
 from __future__ import annotations
 
 import functools
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -68,8 +69,12 @@ def _watched_compile(original: Callable[..., Any], point: Point) -> Callable[...
     return compile
 
 
-COMPILING = Point("torch.compile", lambda: torch, "compile", _watched_compile)
-"""Tells `compiling_begins()`; listened to only while something is attached that must not be compiled in."""
+def _compiling(module: str, name: str) -> Point:
+    return Point(f"{module}.{name}", lambda: importlib.import_module(module), name, _watched_compile)
+
+
+COMPILING = (_compiling("torch", "compile"), _compiling("torch.export", "export"))
+"""Tell `compiling_begins()`; listened to only while something is attached that must not be compiled in."""
 MODE = Point("torch.nn.Module.train", lambda: torch.nn.Module, "train", _watched_train)
 """Tells `mode_changed(module, mode)` before a module's training flag changes."""
 NO_GRAD = Point("torch.no_grad.__enter__", lambda: torch.no_grad, "__enter__", _watched_enter)

@@ -28,6 +28,7 @@ def surroundings() -> dict[str, object]:
         "loader start": torch.utils.data.DataLoader.__iter__,
         # Lightning wraps `torch.compile` when it is imported.
         "compile": "gradkit" in torch.compile.__code__.co_filename,
+        "export": torch.export.export,
         "mode": torch.nn.Module.train,
         "no_grad": torch.no_grad.__enter__,
         "inference_mode": torch.inference_mode.__enter__,

@@ -124,6 +124,25 @@ def test_compiling_takes_hooks_and_mode_off_before_anything_is_traced(fresh_comp
     assert monitor.findings == ()
 
 
+@pytest.mark.parametrize("strict", [False, True])
+def test_an_export_sees_no_hook(fresh_compiler, listener, strict):
+    model, inputs = network().eval(), (torch.randn(8, 3),)
+    before = torch.export.export(model, inputs, strict=strict).graph_module.code
+    FORWARDS.listen(listener)
+    assert FORWARDS.attached
+    assert torch.export.export(model, inputs, strict=strict).graph_module.code == before
+    assert not FORWARDS.attached
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_tracing_a_model_gives_the_same_graph_with_hooks(listener):
+    model, inputs = network().eval(), torch.randn(8, 3)
+    FORWARDS.leave(listener)
+    before = torch.jit.trace(model, inputs).code
+    FORWARDS.listen(listener)
+    assert torch.jit.trace(model, inputs).code == before
+
+
 def test_torch_disabling_its_compiler_is_no_compiled_code():
     optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))])
     optimizer.step()

@@ -48,7 +48,9 @@ class UnoptimizedParameters(Rule[Membership], code="GK401", severity=Severity.ER
             "held": now.held,
             "held_numbers": now.held_numbers,
         }
-        labels = [(now.backward_line, "gradients arrived on them here")] if now.backward_line else []
+        where = now.created_line or now.step_line
+        arrived = now.backward_line if now.backward_line != where else None
+        labels = [(arrived, "gradients arrived on them here")] if arrived else []
         why = "."
         if now.idle:
             why = (
@@ -67,7 +69,7 @@ class UnoptimizedParameters(Rule[Membership], code="GK401", severity=Severity.ER
         yield self.finding(
             severity=Severity.ERROR if certain else Severity.WARNING,
             step=now.step,
-            where=now.created_line or now.step_line,
+            where=where,
             optimizer=now.optimizer,
             parameters=[item.name for item in now.outside],
             modules=sorted({item.module for item in now.outside if item.module}),

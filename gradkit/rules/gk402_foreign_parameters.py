@@ -39,10 +39,12 @@ class ForeignParameters(Rule[Membership], code="GK402", severity=Severity.ERROR,
             return
         shapes = sorted(item.shape for item in now.outside)
         twin = shapes == sorted(item.shape for item in now.idle)
-        labels = [(now.backward_line, f"{now.model} got its gradients here")] if now.backward_line else []
+        where = now.created_line or now.step_line
+        arrived = now.backward_line if now.backward_line != where else None
+        labels = [(arrived, f"{now.model} got its gradients here")] if arrived else []
         yield self.finding(
             step=now.step,
-            where=now.created_line or now.step_line,
+            where=where,
             optimizer=now.optimizer,
             parameters=[item.name for item in now.outside],
             message=(

@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch.optim import lr_scheduler as schedules
 
+import gradkit
+from gradkit.errors import HygieneError
 from gradkit.findings import Severity
 from gradkit.records import ScheduleStep
 from gradkit.rules.gk405_scheduler_before_optimizer import SchedulerBeforeOptimizer
@@ -152,3 +154,14 @@ def test_the_finding_is_a_warning_at_the_schedulers_line() -> None:
     (finding,) = SchedulerBeforeOptimizer().check([record])
     assert (finding.severity, finding.location) == (Severity.WARNING, MADE)
     assert "rate 0.1; the first one used was 0.01" in finding.message
+
+
+def test_halting_reaches_the_line_of_the_scheduler_and_leaves_nothing_behind() -> None:
+    model, optimizer, schedule = setting(KINDS["exponential"])
+    with pytest.raises(HygieneError, match="GK405"), gradkit.watch(report="never", halt_on="GK405") as monitor:
+        for _ in range(3):
+            schedule.step()
+            backward(model, optimizer)
+            optimizer.step()
+    assert monitor.attached == ()
+    assert not watched(lambda: in_order(KINDS["exponential"]))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.compiler import is_compiling
 
+from gradkit.errors import HygieneError
 from gradkit.observe.motion import largest
 from gradkit.observe.observer import Observer
 from gradkit.observe.places import locate
@@ -33,9 +34,9 @@ def _watched_step(original: Callable[..., Any], point: Point) -> Callable[..., A
             return original(self, *args, **kwargs)
         # A composed scheduler steps its parts; only what the user called counts.
         outermost = [listener for listener in point.listeners if listener.enter()]
-        for listener in outermost:
-            listener.scheduler_steps(self, bool(args or kwargs))
         try:
+            for listener in outermost:
+                listener.scheduler_steps(self, bool(args or kwargs))
             return original(self, *args, **kwargs)
         finally:
             for listener in outermost:
@@ -143,6 +144,8 @@ class SchedulesObserver(Observer):
             )
             if steps is not None:
                 self._note(scheduler, optimizer, steps)
+        except HygieneError:
+            raise
         except Exception as error:  # our own bug must not stop training; it becomes GK900
             self.monitor.engine.crashed("gradkit's SchedulesObserver", error)
 

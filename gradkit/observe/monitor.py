@@ -391,7 +391,7 @@ class Monitor:
     def creation_line(self, optimizer: Optimizer) -> Location | None:
         """The user's line that made a watched optimizer, where that was seen."""
         ledger = self._ledgers.get(id(optimizer))
-        return None if ledger is None else locate(ledger.created_site, self.models)
+        return None if ledger is None else locate(ledger.created_site, self.models, ledger.parameters)
 
     def steps_of(self, optimizer: Optimizer) -> int | None:
         """Steps of an optimizer seen so far; None when this monitor does not watch it."""
@@ -557,8 +557,8 @@ class Monitor:
             return
         window: dict[str, Any] = {}
         if judged:
-            step_line = locate(find_site(5), self.models)
-            backward_line = locate(ledger.backward_site, self.models)
+            step_line = locate(find_site(5), self.models, ledger.parameters)
+            backward_line = locate(ledger.backward_site, self.models, ledger.parameters)
             names = self._namer.describe(optimizer, [ledger.parameters[index] for index in verdict.concerned])
             statements, conditional = self._statements(verdict, backward_line, step_line)
             window = {

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from gradkit.observe import source
 from gradkit.observe.names import living_roots
-from gradkit.observe.sites import function_of
+from gradkit.observe.sites import function_of, shown_name
 from gradkit.records import Location
 
 if TYPE_CHECKING:
@@ -20,24 +20,31 @@ if TYPE_CHECKING:
 _STEP_FUNCTIONS = {"lightning": ("training_step",), "transformers": ("compute_loss",)}
 
 
-def locate(site: Site | None, models: Sequence[nn.Module]) -> Location | None:
+def locate(site: Site | None, models: Sequence[nn.Module], parameters: Sequence[Tensor] = ()) -> Location | None:
     """The user's line for a site.
 
     When a framework called, its loop hides the user's call: the line is then where the user's own step function returns
     its loss (Lightning's `training_step`, `compute_loss` of a Hugging Face trainer), else the line that started the
     loop.
+
+    Args:
+        site: Where the call was made.
+        models: The models named to the monitor.
+        parameters: What the call was about; of several modules or trainers alive the one that holds them is meant.
     """
     if site is None:
         return None
     started = site.location()
     for name in _STEP_FUNCTIONS.get(site.framework or "", ()):
-        for owner in _living_trainers() if site.framework == "transformers" else [*models, *living_roots()]:
+        owners = _living_trainers() if site.framework == "transformers" else [*models, *living_roots()]
+        for owner in _holders_first(owners, parameters):
             function = getattr(type(owner), name, None)
             code = getattr(function, "__code__", None)
             if code is None or "/site-packages/" in code.co_filename:
                 continue
-            line = source.return_line(code.co_filename, code.co_firstlineno) or code.co_firstlineno
-            return Location(code.co_filename, line, function_of(code), site.framework)
+            file = shown_name(code.co_filename)
+            line = source.return_line(file, code.co_firstlineno) or code.co_firstlineno
+            return Location(file, line, function_of(code), site.framework)
     return started
 
 
@@ -45,3 +52,14 @@ def _living_trainers() -> list[Any]:
     """Hugging Face trainers alive in this process; one pass over all objects, about 50 ms."""
     trainer = getattr(sys.modules.get("transformers.trainer"), "Trainer", None)
     return [] if trainer is None else [item for item in gc.get_objects() if issubclass(type(item), trainer)]
+
+
+def _holders_first(owners: Sequence[Any], parameters: Sequence[Tensor]) -> list[Any]:
+    """Modules, or trainers with a `model`, in order, those that hold any of the parameters first."""
+    wanted = set(map(id, parameters))
+
+    def holds(owner: Any) -> bool:
+        module = owner if isinstance(owner, nn.Module) else getattr(owner, "model", None)
+        return isinstance(module, nn.Module) and any(id(parameter) in wanted for parameter in module.parameters())
+
+    return sorted(owners, key=lambda owner: not holds(owner))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import linecache
+import re
 import sys
 import sysconfig
 from dataclasses import dataclass
@@ -64,8 +66,34 @@ class Site:
         if self.code is None:
             return None
         return Location(
-            self.code.co_filename, line_of(self.code, self.instruction), function_of(self.code), self.framework
+            shown_name(self.code.co_filename),
+            line_of(self.code, self.instruction),
+            function_of(self.code),
+            self.framework,
         )
+
+
+def shown_name(filename: str) -> str:
+    """A code object's file as a reader knows it: a notebook's cell as `<cell 3>`, every other file as it is.
+
+    Notebooks compile a cell under a name made for the machine. The source text is made available under the name shown.
+    """
+    number = _CELL.fullmatch(filename)
+    if number is None:
+        # IPython's own table of cells: `format_code_name` answers ("Cell", "In[3]"), or nothing for a file.
+        shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+        known = getattr(getattr(shell, "compile", None), "format_code_name", lambda name: None)(filename)
+        number = _CELL_LABEL.fullmatch(known[1]) if known else None
+    if number is None:
+        return filename
+    shown = f"<cell {number[1]}>"
+    if filename in linecache.cache:
+        linecache.cache[shown] = linecache.cache[filename]
+    return shown
+
+
+_CELL = re.compile(r"<ipython-input-(\d+)-\w+>")
+_CELL_LABEL = re.compile(r"In\s?\[(\d+)\]")
 
 
 def line_of(code: CodeType, instruction: int) -> int:

@@ -91,6 +91,20 @@ def _around(file: str, line: int) -> tuple[str, frozenset[int]] | None:
     return best
 
 
+def _block(file: str, line: int) -> range:
+    """The lines of the outermost loop around a line of a flat script, else of the innermost `with`, else none."""
+    loop = block = range(0)
+    for statement, function, _ in _statements(file):
+        lines = range(statement.lineno, (statement.end_lineno or statement.lineno) + 1)
+        if function or line not in lines:
+            continue
+        if isinstance(statement, (ast.For, ast.AsyncFor, ast.While)):
+            loop = loop or lines
+        elif isinstance(statement, (ast.With, ast.AsyncWith)):
+            block = lines
+    return loop or block
+
+
 def clearings(file: str) -> list[Clearing]:
     """All statements of a file that look like clearing gradients, in order."""
     return [
@@ -134,7 +148,10 @@ def missing(backward: Location | None, step: Location | None) -> list[Statement]
         functions = {around[0] for place in places if place.file == file and (around := _around(file, place.line))}
         classes = {function.rpartition(".")[0] for function in functions} - {""}
         every = clearings(file)
-        near = [item for item in every if item.function in functions]
+        near = [item for item in every if item.function in functions - {""}]
+        if "" in functions:  # a flat script or a cell: what stands around the loop has nothing to do with it
+            blocks = [_block(file, place.line) for place in places if place.file == file]
+            near += [item for item in every if not item.function and any(item.line in block for block in blocks)]
         near = near or [item for item in every if item.function.rpartition(".")[0] in classes]
         note = "this did not clear them: it ran on other gradients, too early, or not in this window"
         found += [statement(file, item, note) for item in near]

@@ -17,7 +17,7 @@ from torch import Tensor
 from gradkit.observe import graph, source
 from gradkit.observe.observer import Observer
 from gradkit.observe.places import locate
-from gradkit.observe.sites import Site, find_site, line_of
+from gradkit.observe.sites import Site, find_site, line_of, shown_name
 from gradkit.records import Retention
 
 ATTENTION = 40
@@ -161,7 +161,9 @@ class NeedlessRetention(Observer):
     def _other_calls(self, file: str) -> bool:
         """Whether the file differentiates at a line that has not run yet: that may be the second use."""
         calls = source.differentiations(file)
-        lines = [line_of(code, at) for code, at in self._ran if code is not None and code.co_filename == file]
+        lines = [
+            line_of(code, at) for code, at in self._ran if code is not None and shown_name(code.co_filename) == file
+        ]
         return calls is None or any(not any(line in call for line in lines) for call in calls)
 
     def stop(self) -> None:

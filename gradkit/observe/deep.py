@@ -71,7 +71,7 @@ class Deep:
         with torch.no_grad():
             stale = {i: ledger.stale_copies[i] for i in verdict.stale if i in ledger.stale_copies and i in buffers}
             numbers = _numbers(
-                {i: plain(buffer) for i, buffer in buffers.items()}, {i: plain(s) for i, s in stale.items()}
+                {i: _summed(buffer) for i, buffer in buffers.items()}, {i: _summed(s) for i, s in stale.items()}
             )
         mixed = max(verdict.stale.values(), default=1 if buffers else 0)
         self._queue.append(_Queued(fields, judged, ledger, rate, mixed, numbers, bool(stale)))
@@ -93,9 +93,14 @@ class Deep:
             deliver(record, item.judged, item.ledger.number, item.ledger)
 
 
+def _summed(gradient: Tensor) -> Tensor:
+    """A gradient as tensors can be subtracted: a sparse one with every index once, a sharded one's local part."""
+    return gradient.detach().coalesce() if gradient.layout is torch.sparse_coo else plain(gradient.detach())
+
+
 def _norm(tensors: list[Tensor]) -> Tensor:
     """The 2-norm over all tensors as one 0-d tensor; zero for none."""
-    norms = list(torch._foreach_norm(tensors))
+    norms = list(torch._foreach_norm([plain(tensor) for tensor in tensors]))
     if len({(norm.device, norm.dtype) for norm in norms}) > 1:
         norms = [norm.to(norms[0].device, torch.float32) for norm in norms]
     return norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
@@ -118,8 +123,8 @@ def _numbers(consumed: dict[int, Tensor], stale: dict[int, Tensor]) -> list[Tens
     now = [consumed[i] for i in stale]
     # The fresh part by subtraction, tensor by tensor: from norms alone it would drown in rounding once the stale part
     # is large.
-    fresh = [torch.sub(a, b) for a, b in zip(now, stale.values(), strict=True)]
-    along = torch.stack([torch.sum(a * b).to(numbers[0]) for a, b in zip(now, fresh, strict=True)]).sum()
+    fresh = [_summed(torch.sub(a, b)) for a, b in zip(now, stale.values(), strict=True)]
+    along = torch.stack([torch.sum(plain(a * b)).to(numbers[0]) for a, b in zip(now, fresh, strict=True)]).sum()
     nothing = torch.zeros_like(numbers[0])
     return [*numbers, _norm(rest) if rest else nothing, _norm(list(stale.values())), _norm(fresh), along]
 

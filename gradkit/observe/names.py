@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, MutableMapping, Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
 
 from gradkit.records import ParameterInfo
 
@@ -52,13 +53,18 @@ class Namer:
 
     def __init__(self, models: Sequence[nn.Module]) -> None:
         self._models = list(models)
-        self._names: dict[int, str] = {}
+        # What was found before: a step that is reported a thousand times asks for the same names a thousand times.
+        self._known_names: MutableMapping[Tensor, str] = WeakIdKeyDictionary()
 
     def describe(self, optimizer: Optimizer, parameters: Sequence[Tensor]) -> list[ParameterInfo]:
         """One entry per parameter, in order; unnamed ones as their place in the optimizer."""
-        names = dict(self._known(self._models))
-        if any(id(parameter) not in names for parameter in parameters):
-            names = {**self._known(living_roots()), **names}
+        if any(parameter not in self._known_names for parameter in parameters):
+            found_now = self._known(self._models)
+            if any(id(parameter) not in found_now for parameter in parameters):
+                found_now = {**self._known(living_roots()), **found_now}
+            for parameter in parameters:
+                self._known_names.setdefault(parameter, found_now.get(id(parameter), ""))
+        names = {id(parameter): self._known_names[parameter] for parameter in parameters}
         places: dict[int, str] = {}
         for group_number, group in enumerate(optimizer.param_groups):
             own = group.get("param_names") or ()
@@ -68,7 +74,7 @@ class Namer:
         found = []
         for parameter in parameters:
             name = names.get(id(parameter)) or places.get(id(parameter), "a parameter that left the optimizer")
-            module = name.rpartition(".")[0] if id(parameter) in names else None
+            module = name.rpartition(".")[0] if names.get(id(parameter)) else None
             found.append(ParameterInfo(name, tuple(parameter.shape), module))
         return found
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
 
 from gradkit.observe import source
 from gradkit.observe.names import living_roots
@@ -34,18 +35,34 @@ def locate(site: Site | None, models: Sequence[nn.Module], parameters: Sequence[
     """
     if site is None:
         return None
-    started = site.location()
     for name in _STEP_FUNCTIONS.get(site.framework or "", ()):
-        owners = _living_trainers() if site.framework == "transformers" else [*models, *living_roots()]
-        for owner in _holders_first(owners, parameters):
-            function = getattr(type(owner), name, None)
-            code = getattr(function, "__code__", None)
-            if code is None or "/site-packages/" in code.co_filename:
-                continue
-            file = shown_name(code.co_filename)
-            line = source.return_line(file, code.co_firstlineno) or code.co_firstlineno
-            return Location(file, line, function_of(code), site.framework)
-    return started
+        if not parameters:
+            place = _step_function(name, site.framework, models, parameters)
+        elif (place := _known.get(parameters[0], _UNKNOWN)) is _UNKNOWN:
+            place = _known[parameters[0]] = _step_function(name, site.framework, models, parameters)
+        if place is not None:
+            return place
+    return site.location()
+
+
+# A faulty run asks for the same line at every step, and the search passes over all objects of the process.
+_known: MutableMapping[Tensor, Location | None] = WeakIdKeyDictionary()
+_UNKNOWN = Location("", 0, "")
+
+
+def _step_function(
+    name: str, framework: str | None, models: Sequence[nn.Module], parameters: Sequence[Tensor]
+) -> Location | None:
+    """Where the user's own step function of that name returns its loss; None when there is none."""
+    owners = _living_trainers() if framework == "transformers" else [*models, *living_roots()]
+    for owner in _holders_first(owners, parameters):
+        code = getattr(getattr(type(owner), name, None), "__code__", None)
+        if code is None or "/site-packages/" in code.co_filename:
+            continue
+        file = shown_name(code.co_filename)
+        line = source.return_line(file, code.co_firstlineno) or code.co_firstlineno
+        return Location(file, line, function_of(code), framework)
+    return None
 
 
 def _living_trainers() -> list[Any]:

@@ -79,7 +79,12 @@ def _walk(node: ast.AST, function: str, conditions: frozenset[int]) -> Iterator[
 
 def _statements(file: str) -> list[tuple[ast.stmt, str, frozenset[int]]]:
     tree = _parse(file)
-    return list(_walk(tree, "", frozenset())) if tree is not None else []
+    return _all_of(tree) if tree is not None else []
+
+
+@functools.lru_cache(maxsize=64)
+def _all_of(tree: ast.Module) -> list[tuple[ast.stmt, str, frozenset[int]]]:
+    return list(_walk(tree, "", frozenset()))
 
 
 def _around(file: str, line: int) -> tuple[str, frozenset[int]] | None:

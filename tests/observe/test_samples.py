@@ -137,3 +137,22 @@ def test_gradients_that_cannot_be_sampled_are_left_out(gradient: Tensor) -> None
     samples = Samples()
     samples.begin([(0, gradient)])
     assert not samples.taken
+
+
+def test_deep_mode_counts_a_sparse_gradient_by_its_summed_rows() -> None:
+    windows: list[gradkit.records.Window] = []
+    torch.manual_seed(0)
+    table = nn.Embedding(10, 3, sparse=True)
+    dense = nn.Embedding(10, 3, _weight=table.weight.detach().clone())
+    words = torch.tensor([1, 1, 4])
+    with gradkit.watch(report="never", deep=True, on_window=windows.append):
+        optimizers = [torch.optim.SGD(model.parameters(), lr=0.1) for model in (table, dense)]
+        for _ in range(3):
+            for model, optimizer in zip((table, dense), optimizers, strict=True):
+                model(words).square().mean().backward()
+                optimizer.step()
+    for sparse, plain in zip(windows[::2], windows[1::2], strict=True):
+        assert sparse.deep is not None and plain.deep is not None
+        for name in ("grad_norm_l2", "fresh_norm_l2", "stale_norm_l2", "cosine", "effective_learning_rate"):
+            assert getattr(sparse.deep, name) == pytest.approx(getattr(plain.deep, name), rel=1e-5)
+        assert sparse.deep.windows_mixed == plain.deep.windows_mixed

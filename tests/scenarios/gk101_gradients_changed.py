@@ -9,7 +9,7 @@ def train(change, clear, micro_batches=1):
     torch.manual_seed(7)
     model = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 1))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    for _ in range(5):
+    for _ in range(4):
         if clear:
             optimizer.zero_grad()
         for _ in range(micro_batches):

@@ -129,13 +129,21 @@ def run(scenario: Scenario, *, watched: bool, **options: Any) -> Outcome:
     if not watched:
         with contextlib.redirect_stdout(stdout):
             result = function()
+        _forget_compiled()
         return Outcome(digest(result), _rng(), stdout.getvalue())
     import gradkit
 
     settings = {"report": "never", **getattr(module, "WATCH", {}), **options}
     with contextlib.redirect_stdout(stdout), gradkit.watch(**settings) as monitor:
         result = function()
+    _forget_compiled()
     return Outcome(digest(result), _rng(), stdout.getvalue(), monitor.findings, monitor.attached)
+
+
+def _forget_compiled() -> None:
+    """Make the process one in which nothing was compiled, for the scenarios and tests that follow."""
+    if (dynamo := sys.modules.get("torch._dynamo")) is not None:
+        dynamo.reset()
 
 
 def _rng() -> str:

@@ -154,11 +154,12 @@ class Engine:
         text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
         record = Crash(where=where, error=f"{type(error).__name__}: {error}", traceback=text)
         reporter = next((rule for rule in self.rules if rule.code == "GK900"), None)
-        if reporter is not None:
-            return list(reporter.check([record]))
-        if where.startswith("Rule GK900"):
-            return []
-        # GK900 was deselected, not the duty to say that a judgement is missing.
+        if reporter is not None and not where.startswith("Rule GK900"):
+            try:
+                return list(reporter.check([record]))
+            except Exception as second:  # the reporter of mistakes has one itself: that is said without it
+                return self._crashed(f"Rule GK900 {reporter.name}", second)
+        # GK900 was deselected or is broken, not the duty to say that a judgement is missing.
         return [
             Finding(
                 rule="GK900", name="rule-crashed", severity=Severity.NOTE, message=f"{where} raised {record.error}."

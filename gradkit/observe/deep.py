@@ -115,7 +115,7 @@ def _numbers(consumed: dict[int, Tensor], stale: dict[int, Tensor]) -> list[Tens
     if not consumed:
         return []
     if not stale and len(consumed) <= FEW_TENSORS:
-        return list(torch._foreach_norm(list(consumed.values())))
+        return list(torch._foreach_norm([plain(buffer) for buffer in consumed.values()]))
     numbers = [_norm(list(consumed.values()))]
     if not stale:
         return numbers

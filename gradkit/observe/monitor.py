@@ -10,7 +10,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import torch
 from torch import Tensor
@@ -293,6 +293,8 @@ class Monitor:
             raise
         except Exception as error:  # our own bug must not stop training; it becomes GK900
             self.engine.crashed(f"gradkit's {type(observer).__name__} observer ({method.__name__})", error)
+            # It has missed something from here on: what it still hears elsewhere, and says when stopped, is not judged.
+            observer.monitor = cast(Monitor, _Deaf(self))
             self._unlisten(observer)
             self._asleep.pop(observer, None)
 
@@ -670,6 +672,19 @@ class Monitor:
         if what not in self._gaps:
             self._gaps.add(what)
             self.engine.put(Gap(what=what, silenced=tuple(silenced), remedy=remedy))
+
+
+class _Deaf:
+    """A monitor, for an observer that made a mistake: everything but that its records are dropped."""
+
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor = monitor
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._monitor, name)
+
+    def put(self, record: Record, source: object = None) -> None:
+        """Nothing."""
 
 
 def watch(*targets: Any, **options: Any) -> Monitor:

@@ -17,6 +17,8 @@ from gradkit.config.wording import quoted
 
 MOST_ARMS_ACROSS = 6
 """Arms a table of settings or findings has as columns; more would not fit a terminal, so they become rows."""
+MOST_ARMS_DOWN = 20
+"""Arms a table has as rows; of more only the reference and the best are shown."""
 MOST_NAMED = 12
 """Folders or runs listed one by one before the rest is counted."""
 
@@ -75,6 +77,13 @@ def _settings(comparison: Comparison) -> Table:
             table.add_row(name(key), *(_value(arm.settings.get(key, ABSENT)) for arm in comparison.arms))
         table.add_row("seeds", *(str(len(arm.runs)) for arm in comparison.arms), style="dim")
         return table
+    if len(comparison.arms) > MOST_ARMS_DOWN:
+        table.add_column("key")
+        table.add_column("values", justify="right")
+        for key in keys:
+            seen = {str(arm.settings.get(key, ABSENT)) for arm in comparison.arms}
+            table.add_row(name(key), f"{len(seen):,} different")
+        return table
     keys_used = {key for arm in comparison.arms for key in arm.settings}
     table.add_column("arm", overflow="fold")
     table.add_column("runs", justify="right")
@@ -98,10 +107,22 @@ def _metric(comparison: Comparison, metric: str) -> Table:
     if len(comparison.arms) > 1:
         table.add_column("paired difference", justify="right")
         table.add_column("better" if sign else "higher", justify="right")
-    for row in comparison.rows:
-        if row.metric == metric:
-            table.add_row(*_cells(comparison, row, sign))
+    rows = [row for row in comparison.rows if row.metric == metric]
+    for row in _first(rows, sign, comparison.reference):
+        table.add_row(*_cells(comparison, row, sign))
+    if len(rows) > MOST_ARMS_DOWN:
+        which = "best" if sign else "first"
+        table.caption = f"the reference and the {which} of {len(rows):,} arms; --json lists all, --by groups them"
     return table
+
+
+def _first(rows: Sequence[Row], sign: int, reference: str) -> list[Row]:
+    """All rows, or of very many the reference and the best by their mean."""
+    if len(rows) <= MOST_ARMS_DOWN:
+        return list(rows)
+    ranked = sorted(rows, key=lambda row: -sign * row.summary.mean if row.summary.n else math.inf) if sign else rows
+    others = [row for row in ranked if row.arm != reference][: MOST_ARMS_DOWN - 1]
+    return [*(row for row in rows if row.arm == reference), *others]
 
 
 def _cells(comparison: Comparison, row: Row, sign: int) -> list[Text | str]:

@@ -117,3 +117,5 @@ def test_a_thousand_runs_take_less_than_ten_seconds(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "1,000 completed runs in 200 arms" in done.stdout
     assert seconds < 10
+    assert done.stdout.count("\n") < 400
+    assert "the best of 200 arms" in " ".join(done.stdout.split())

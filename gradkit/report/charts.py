@@ -133,7 +133,7 @@ def values_by_arm(
     )
     value = alt.Y("mean:Q", title=y, scale=scale)
     tips = [alt.Tooltip(f"{name}:{kind}") for name, kind in (("arm", "N"), ("x", "Q" if numeric else "N"))]
-    mean = alt.Chart(alt.InlineData(values=means)).encode(x=horizontal, color=_colour(arms))
+    mean = alt.Chart(alt.InlineData(values=means)).encode(x=horizontal, color=_colour(arms, shown=numeric))
     spread = mean.mark_rule(strokeWidth=2).encode(y=alt.Y("low:Q", title=y, scale=scale), y2="high:Q")
     middle = (mean.mark_line(strokeWidth=1.5, point=alt.OverlayMarkDef(size=60, shape="diamond")) if numeric else
               mean.mark_point(size=70, shape="diamond", filled=True))  # fmt: skip

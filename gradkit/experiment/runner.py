@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from gradkit.experiment.schema import Arm, Experiment
 from gradkit.store import MANIFEST, read_manifest
 
 HASH_DIGITS = 12
+TRACEBACK = "traceback.txt"
+"""In the folder of a run that ended in an error nobody foresaw."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,9 @@ def run_missing(
         except GradkitError as error:
             failures += [Failure(run, str(error)) for run in batch if not run.done]
             continue
-        except OSError as error:
+        except Exception as error:  # of a model or a disk: kept in full beside the run, the other runs go on
+            batch[0].folder.mkdir(parents=True, exist_ok=True)
+            (batch[0].folder / TRACEBACK).write_text(traceback.format_exc(), encoding="utf-8")
             failures += [Failure(run, f"{type(error).__name__}: {error}") for run in batch if not run.done]
             continue
         failures += [Failure(run, _why(run)) for run in batch if not run.done]

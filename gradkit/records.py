@@ -380,9 +380,8 @@ class Membership:
     @property
     def trained_without(self) -> bool:
         """Whether the model is trained without them (GK401), not merely used (GK106) or mistaken (GK402)."""
-        return not self.foreign and (
-            self.displaced or (bool(self.held) and self.mostly_optimized and not self.evaluating)
-        )
+        trained = self.displaced or (bool(self.held) and self.mostly_optimized)
+        return trained and not self.foreign and not self.evaluating
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,3 +95,24 @@ def test_no_optimizer_at_all_is_silent() -> None:
             model(torch.randn(2, 4)).sum().backward()
 
     assert not watched(run)
+
+
+def test_teachers_in_a_plain_list_in_eval_mode_are_used_rather_than_trained() -> None:
+    class Student(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = Net()
+            self.teachers = [Net().eval(), Net().eval()]
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.net(x) * 3 - sum(teacher(x) for teacher in self.teachers)
+
+    def run() -> None:
+        model = Student()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(6):
+            optimizer.zero_grad()
+            model(torch.randn(8, 4)).pow(2).mean().backward()
+            optimizer.step()
+
+    assert set(watched(run)) == {"GK106"}

@@ -41,6 +41,8 @@ def test_the_step_is_named_when_nobody_saw_the_optimizer_being_made() -> None:
         {"held": 8, "held_numbers": 5},
         {"held": 0, "held_numbers": 0},
         {"evaluating": True},
+        {"evaluating": True, "late": True},
+        {"evaluating": True, "container": "teachers", "container_size": 2},
         {"container": "teachers", "container_size": 1, "held": 0},
     ],
     ids=str,

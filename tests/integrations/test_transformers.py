@@ -109,6 +109,31 @@ def test_a_tiny_model_stays_silent_and_unchanged(tmp_path: Path, kind: str, accu
     assert not any("gradkit" in key for entry in watched.state.log_history for key in entry)
 
 
+SETTINGS: dict[str, dict[str, Any]] = {
+    "the best model loaded at the end": {
+        "eval_strategy": "epoch",
+        "save_strategy": "epoch",
+        "load_best_model_at_end": True,
+    },
+    "reentrant checkpointing": {
+        "gradient_checkpointing": True,
+        "gradient_checkpointing_kwargs": {"use_reentrant": True},
+    },
+    "warmup and adafactor": {"optim": "adafactor", "warmup_steps": 5},
+    "bfloat16 and clipping": {"bf16": True, "max_grad_norm": 0.1},
+}
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+def test_the_trainers_own_settings_stay_silent(tmp_path: Path, settings: dict[str, Any]) -> None:
+    callback = GradientHygieneCallback(report="never")
+    trainer = trainer_of(tmp_path, "bert", callback, **settings)
+    trainer.model.bert.embeddings.requires_grad_(False)
+    trainer.train()
+    assert [f"{f.rule} {f.message}" for f in callback.findings if f.severity.value != "note"] == []
+    assert callback.monitor.info.steps == trainer.state.global_step
+
+
 @pytest.mark.parametrize(("trainer_class", "function"), [(OwnLoss, "OwnLoss.compute_loss"), (None, "train")])
 def test_gradients_never_cleared_are_found_and_logged(tmp_path: Path, trainer_class: Any, function: str) -> None:
     callback = GradientHygieneCallback(report="never")

@@ -121,23 +121,31 @@ class Window:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pass:
-    """One pass over a data loader, written when its iterator is exhausted or the loader is started again.
+    """One pass over a data loader that ended inside an accumulation window.
 
     Attributes:
-        loader: Label of the loader.
-        index: Number of the pass of this loader, from 0.
-        batches: Batches handed out.
-        exhausted: The iterator ended by itself; False when it was left early.
-        open_backwards: Optimizer label to the backward calls deposited since that optimizer's last step.
-        line: The user's line that asked for the batch, where known.
+        optimizer: Label of the optimizer.
+        step: Number of its last step of the pass.
+        batches: Batches of the pass, each of which was back-propagated.
+        window: Micro-batches of every full window of the pass.
+        full_windows: Full windows seen in the pass.
+        left_over: Micro-batches after the last step of the pass.
+        carried: They went into the first window of the next pass; False when they were thrown away.
+        first_window: Micro-batches of that first window; None when they were thrown away.
+        borders: Passes in a row that ended so, this one included.
+        location: The user's line that steps.
     """
 
-    loader: str
-    index: int
+    optimizer: str
+    step: int
     batches: int
-    exhausted: bool
-    open_backwards: Mapping[str, int] = field(default_factory=dict)
-    line: Location | None = None
+    window: int
+    full_windows: int
+    left_over: int
+    carried: bool
+    first_window: int | None = None
+    borders: int = 1
+    location: Location | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

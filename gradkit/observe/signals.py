@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch.compiler import is_compiling
 from torch.utils.data import DataLoader
+from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from gradkit.observe.points import Point
 
@@ -69,6 +70,19 @@ def _watched_compile(original: Callable[..., Any], point: Point) -> Callable[...
     return compile
 
 
+def _watched_next(original: Callable[..., Any], point: Point) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def __next__(self: Any) -> Any:
+        try:
+            return original(self)
+        except StopIteration:
+            if not is_compiling():
+                _tell(point, "pass_ended", self)
+            raise
+
+    return __next__
+
+
 def _compiling(module: str, name: str) -> Point:
     return Point(f"{module}.{name}", lambda: importlib.import_module(module), name, _watched_compile)
 
@@ -82,5 +96,10 @@ INFERENCE = Point("torch.inference_mode.__enter__", lambda: torch.inference_mode
 """Both tell `gradients_disabled()`."""
 LOADER = Point("torch.utils.data.DataLoader.__iter__", lambda: DataLoader, "__iter__", _watched_iter)
 """Tells `loader_started(loader)`."""
+EXHAUSTED = Point(
+    "torch.utils.data.dataloader._BaseDataLoaderIter.__next__", lambda: _BaseDataLoaderIter, "__next__", _watched_next
+)
+"""Tells `pass_ended(iterator)` when an iterator of a data loader has no more batches."""
 
-ALL = (MODE, NO_GRAD, INFERENCE, LOADER)
+TO_EVALUATION = (MODE, NO_GRAD, INFERENCE, LOADER)
+"""What a program does when it turns from training to evaluation, or back."""

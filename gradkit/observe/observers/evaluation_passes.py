@@ -125,7 +125,7 @@ class EvaluationPasses(Observer, ForwardListener):
 
     def start(self) -> None:
         """Listen for signals, and watch the first windows."""
-        for point in signals.ALL:
+        for point in signals.TO_EVALUATION:
             point.listen(self)
             self._listened.append(point)
         FORWARDS.listen(self)

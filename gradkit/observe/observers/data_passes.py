@@ -1,0 +1,184 @@
+"""Sees whether passes over a data loader end inside an accumulation window; writes Pass.
+
+A pass is known by the exhaustion of the loader's iterator; loaders whose batches are not back-propagated one by one are
+none of training. Frameworks fetch a batch ahead, so the border is the first backward after as many as there were
+batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from gradkit.observe import signals
+from gradkit.observe.measure import plain
+from gradkit.observe.observer import Observer
+from gradkit.observe.places import locate
+from gradkit.observe.sites import Site, find_site
+from gradkit.records import Pass
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+    from gradkit.observe.monitor import Monitor
+
+PLAIN_WINDOWS = 8
+"""Windows of one micro-batch in a row after which a program is taken not to accumulate, until its next passes begin."""
+FREE_SIGNALS = 16
+"""Starts of a loader that are followed up in such a program."""
+
+
+@dataclass(slots=True)
+class _Border:
+    """The end of a pass whose last micro-batches waited for a step."""
+
+    step: int
+    batches: int
+    window: int
+    full_windows: int
+    left_over: int
+    site: Site | None
+
+
+class DataPasses(Observer):
+    """Counts micro-batches between steps and, at a border, those that are left over."""
+
+    kinds = (Pass,)
+
+    def __init__(self, monitor: Monitor) -> None:
+        super().__init__(monitor)
+        self._listened: list[Any] = []
+        self._started: dict[int, int] = {}
+        self._ended: tuple[int, int] | None = None
+        self._backwards = 0
+        self._open = 0
+        self._windows: list[int] = []
+        self._awake_since = 0
+        self._optimizer: int | None = None
+        self._parameters: list[Tensor] = []
+        self._label = ""
+        self._steps = 0
+        self._site: Site | None = None
+        self._border: _Border | None = None
+        self._borders = 0
+        self._established = (0, 0)
+        self._signals = 0
+        self._done = False
+
+    @property
+    def attached(self) -> tuple[str, ...]:
+        """The starts and ends of loaders."""
+        return tuple(point.label for point in self._listened)
+
+    def start(self) -> None:
+        """Listen to loaders."""
+        for point in (signals.LOADER, signals.EXHAUSTED):
+            point.listen(self)
+            self._listened.append(point)
+
+    def stop(self) -> None:
+        """Detach; what waited for a step at the end of the last pass is thrown away now."""
+        for point in self._listened:
+            if not point.leave(self):
+                self.monitor.gap(f"{point.label} was wrapped by another tool and could only be made passive", ())
+        self._listened.clear()
+        if not self._done and self._ended is not None and self._backwards >= self._ended[0]:
+            border = self._find_border()
+            if border is not None:
+                self._report(border, None)
+        self._parameters.clear()
+
+    # --- loaders ------------------------------------------------------------------------------------------------------
+
+    def loader_started(self, loader: Any) -> None:
+        """A pass over some loader begins."""
+        self._started[id(loader._index_sampler)] = self._backwards
+        if self._optimizer is not None and not self._done and self._signals < FREE_SIGNALS:
+            self._signals += 1
+            self.monitor.resume(self)
+
+    def pass_ended(self, iterator: Any) -> None:
+        """A loader has no more batches; if each was or is about to be back-propagated, a pass of training ends."""
+        began = self._started.pop(id(iterator._index_sampler), None)
+        batches = int(iterator._num_yielded)
+        if began is not None and batches >= 2 and self._backwards - began in (batches - 1, batches):
+            self._ended = (began + batches, batches)
+
+    # --- windows ------------------------------------------------------------------------------------------------------
+
+    def enter_backward(self, roots: Sequence[Tensor], retain_graph: bool, create_graph: bool) -> None:
+        """The first backward of the next pass settles what the last one left over."""
+        if self._ended is not None and self._backwards >= self._ended[0]:
+            border = self._find_border()
+            self._ended = None
+            self._windows.clear()
+            if border is None:
+                self._borders = 0
+            elif any(p.grad is not None and bool(plain(p.grad).any()) for p in self._parameters):
+                self._border = border
+            else:
+                self._open = 0
+                self._report(border, None)
+        self._backwards += 1
+        self._open += 1
+
+    def after_step(self, optimizer: Optimizer) -> None:
+        """A window ends."""
+        if self._optimizer != id(optimizer):
+            if self._optimizer is not None:  # several optimizers share the micro-batches in ways of their own
+                self._done = True
+                self.monitor.pause(self)
+                return
+            self._optimizer = id(optimizer)
+            self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self._label, self._steps = self.monitor.place_of(optimizer)
+        window, self._open = self._open, 0
+        border, self._border = self._border, None
+        if border is not None:
+            if window == border.window:
+                self._borders = 0  # counted over all passes: every window is whole
+            else:
+                self._report(border, window)
+            return  # a window that held leftovers says nothing of this pass
+        self._windows.append(window)
+        if window > 1:
+            self._site = find_site(4)
+        elif len(self._windows) >= PLAIN_WINDOWS and max(self._windows) == 1:
+            self._windows.clear()
+            self._ended = None
+            self.monitor.pause(self)
+
+    def _find_border(self) -> _Border | None:
+        """What is left over at the end of a pass with at least two full windows of one size."""
+        assert self._ended is not None
+        sizes = set(self._windows)
+        if not self._open or len(sizes) != 1:
+            return None
+        (window,) = sizes
+        # The first window of a pass may hold leftovers, so a short pass shows fewer full ones than the first pass did.
+        full = len(self._windows) if self._established[0] != window else max(len(self._windows), self._established[1])
+        self._established = (window, full)
+        if self._open >= window or (self.monitor.accumulate or window) != window:
+            return None
+        return _Border(self._steps, self._ended[1], window, full, self._open, self._site)
+
+    def _report(self, border: _Border, first_window: int | None) -> None:
+        self._borders += 1
+        self.monitor.put(
+            Pass(
+                optimizer=self._label,
+                step=border.step,
+                batches=border.batches,
+                window=border.window,
+                full_windows=border.full_windows,
+                left_over=border.left_over,
+                carried=first_window is not None,
+                first_window=first_window,
+                borders=self._borders,
+                location=locate(border.site, self.monitor.models),
+            ),
+            source=self._label,
+        )

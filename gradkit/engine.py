@@ -151,19 +151,21 @@ class Engine:
         return list(past)
 
     def _crashed(self, where: str, error: Exception) -> list[Finding]:
-        text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-        record = Crash(where=where, error=f"{type(error).__name__}: {error}", traceback=text)
+        told = traceback.TracebackException.from_exception(error)  # also where the exception's own `__str__` raises
+        record = Crash(where=where, error=f"{type(error).__name__}: {told}", traceback="".join(told.format()))
         reporter = next((rule for rule in self.rules if rule.code == "GK900"), None)
+        given: list[Finding] = []
         if reporter is not None and not where.startswith("Rule GK900"):
             try:
                 return list(reporter.check([record]))
             except Exception as second:  # the reporter of mistakes has one itself: that is said without it
-                return self._crashed(f"Rule GK900 {reporter.name}", second)
+                given = self._crashed(f"Rule GK900 {reporter.name}", second)
         # GK900 was deselected or is broken, not the duty to say that a judgement is missing.
         return [
+            *given,
             Finding(
                 rule="GK900", name="rule-crashed", severity=Severity.NOTE, message=f"{where} raised {record.error}."
-            )
+            ),
         ]
 
     def _merge(self, finding: Finding) -> Finding:

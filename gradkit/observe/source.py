@@ -47,10 +47,14 @@ def _is_clearing(node: ast.AST) -> bool:
             isinstance(node.value, ast.Constant) or "zeros" in ast.unparse(node.value)
         )
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-        called = ast.unparse(node.value.func)
+        called, given = ast.unparse(node.value.func), node.value.args
         if called.endswith(("zero_grad", "_foreach_zero_")):
             return True
-        return "grad" in called and (called.endswith((".zero_", ".fill_", ".copy_")))
+        if "grad" not in called:
+            return False
+        # `fill_` and `copy_` clear only with a zero; copying reduced or averaged gradients does not.
+        zero = any(ast.unparse(argument) in ("0", "0.0") or "zeros" in ast.unparse(argument) for argument in given)
+        return called.endswith(".zero_") or (called.endswith((".fill_", ".copy_")) and zero)
     return False
 
 

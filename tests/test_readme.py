@@ -1,0 +1,35 @@
+"""The README keeps its word: its first program and output, its table of rules, and the files it points to."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from gradkit.rules import all_rules
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_first_program_prints_what_is_shown(tmp_path):
+    script = re.search(r"```python\n# forgot\.py\n(.*?)```", README, re.DOTALL)
+    shown = re.search(r"```console\n\$ python -m gradkit\.run forgot\.py\n(.*?)```", README, re.DOTALL)
+    assert script and shown
+    (tmp_path / "forgot.py").write_text(script[1], encoding="utf-8")
+    ran = subprocess.run(
+        [sys.executable, "-m", "gradkit.run", "forgot.py"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert (ran.stdout + ran.stderr).rstrip() == shown[1].rstrip()
+
+
+def test_the_table_of_rules_is_that_of_the_code():
+    rows = re.findall(r"^\| \[(GK\d{3})\]\((.*?)\) \| (.*?) \| (.*?) \| (.*?) \|$", README, re.MULTILINE)
+    assert rows == [
+        (code, f"docs/rules/{code.lower()}.md", rule.name, rule.severity.value, rule.page()["Summary"].rstrip("."))
+        for code, rule in all_rules().items()
+    ]
+
+
+def test_everything_linked_is_there():
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target

@@ -37,7 +37,7 @@ class Sample:
         self._kinds: dict[tuple[torch.device, torch.dtype], list[tuple[Tensor, int]]] = {}
         for parameter in parameters:
             local = plain(parameter.detach())
-            if local.numel():
+            if local.numel() and local.device.type != "meta":
                 stride = max(1, local.numel() // SAMPLES)
                 self._kinds.setdefault((local.device, local.dtype), []).append((parameter, stride))
         self._shares: dict[tuple[torch.device, torch.dtype], Tensor] = {}
@@ -53,11 +53,14 @@ class Sample:
         for kind, places in self._kinds.items():
             parts = [plain(parameter.detach()).reshape(-1)[::stride] for parameter, stride in places]
             if kind not in self._shares:
+                # Device and dtype are named: the user may have set defaults of their own.
                 shares = [
-                    torch.full((len(part),), plain(parameter.detach()).numel() / len(part))
+                    torch.full(
+                        (len(part),), plain(parameter.detach()).numel() / len(part), dtype=torch.float32, device=kind[0]
+                    )
                     for part, (parameter, _) in zip(parts, places, strict=True)
                 ]
-                self._shares[kind] = torch.cat(shares).to(kind[0])
+                self._shares[kind] = torch.cat(shares)
             taken.append(torch.cat(parts) if len(parts) > 1 else parts[0].clone())
         return taken
 

@@ -124,3 +124,36 @@ def test_samples_measure_the_change_of_any_layout(layout: str) -> None:
     assert moved == min(count, 96 if layout == "channels last" else 64)
     assert change == pytest.approx(4.0 * count)
     assert size == pytest.approx(count + 3)
+
+
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+def test_defaults_of_the_user_do_not_reach_our_tensors(device: str) -> None:
+    def run() -> None:
+        model = Net()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        batches = [torch.randn(8, 4) for _ in range(24)]
+        torch.set_default_dtype(torch.float64)
+        try:
+            with torch.device(device):
+                for x in batches:
+                    optimizer.zero_grad()
+                    model(x).pow(2).mean().backward()
+                    optimizer.step()
+        finally:
+            torch.set_default_dtype(torch.float32)
+
+    assert not watched(run)
+
+
+def test_parameters_without_data_are_left_out() -> None:
+    def run() -> None:
+        with torch.device("meta"):
+            model = Net()
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+            for _ in range(6):
+                optimizer.zero_grad()
+                model(torch.ones(8, 4)).pow(2).mean().backward()
+                optimizer.step()
+
+    crashes = [finding.message for finding in watched(run).values()]
+    assert not any("Observer" in message for message in crashes)

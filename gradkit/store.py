@@ -46,6 +46,10 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        # A temporary file is its owner's alone; the result may be read by whom the umask lets read.
+        mask = os.umask(0)
+        os.umask(mask)
+        Path(name).chmod(0o666 & ~mask)
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
@@ -145,7 +149,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RunFolderError(f"{folder} is no run folder: it has no {MANIFEST}.") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunFolderError(f"{path} cannot be read: {error}.") from None
     if not isinstance(manifest, dict) or manifest.get("schema_version") != SCHEMA_VERSION:
         found = manifest.get("schema_version") if isinstance(manifest, dict) else type(manifest).__name__
@@ -169,13 +173,13 @@ def raw_events(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def read_events(folder: Path) -> list[dict[str, Any]]:
-    """The events of a run, each kind, step and split once: the last attempt counts.
+    """The events of a run, each kind, step, split and optimizer once: the last attempt counts.
 
     A run that was killed and resumed repeats the steps after its last checkpoint under a higher attempt.
     """
     latest: dict[tuple[Any, ...], dict[str, Any]] = {}
     for event in raw_events(folder):
-        identity = (event["event"], event.get("step"), event.get("split"))
+        identity = (event["event"], event.get("step"), event.get("split"), event.get("optimizer"))
         if identity not in latest or event.get("attempt", 0) >= latest[identity].get("attempt", 0):
             latest[identity] = {name: number(value) for name, value in event.items()}
     return sorted(latest.values(), key=lambda event: (event.get("step") or 0, event["event"]))

@@ -112,3 +112,24 @@ def test_a_folder_without_manifest_is_no_run(tmp_path: Path) -> None:
 
 def test_a_folder_without_events_has_none(tmp_path: Path) -> None:
     assert list(raw_events(tmp_path)) == []
+
+
+def test_files_are_readable_as_the_umask_says(tmp_path):
+    before = os.umask(0o027)
+    try:
+        write_atomically(tmp_path / "a.json", b"{}")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.json").stat().st_mode & 0o777 == 0o640
+
+
+def test_windows_of_two_optimizers_in_one_step_are_both_read(tmp_path):
+    store = RunStore(tmp_path)
+    store.append([{"event": "window", "step": 0, "optimizer": name, "attempt": 1} for name in ("SGD", "Adam")])
+    assert [event["optimizer"] for event in read_events(tmp_path)] == ["SGD", "Adam"]
+
+
+def test_a_manifest_nested_too_deeply_is_refused_in_words(tmp_path):
+    (tmp_path / "run.json").write_text("[" * 100_000)
+    with pytest.raises(RunFolderError, match="cannot be read"):
+        read_manifest(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 
@@ -77,7 +78,10 @@ class Reader:
             kinds.setdefault((number.device, number.dtype), []).append(index)
         values = [0.0] * len(numbers)
         with torch.no_grad():
-            for indices in kinds.values():
+            for (device, _), indices in kinds.items():
+                if device.type == "meta":  # shapes without data, as memory is estimated with: nothing is known
+                    values = [math.nan if index in indices else value for index, value in enumerate(values)]
+                    continue
                 for index, value in zip(indices, torch.stack([numbers[i] for i in indices]).tolist(), strict=True):
                     values[index] = float(value)
         self.reads += 1

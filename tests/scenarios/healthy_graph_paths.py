@@ -363,3 +363,23 @@ def healthy_target_network_held_by_the_optimizer():
 
     run(agent.parameters(), loss_of, steps=20)
     return agent
+
+
+def healthy_average_held_by_the_optimizer():
+    """The average's first bias stands before a batch norm, so that it alone never moves."""
+    torch.manual_seed(24)
+    model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+    average = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+    average.load_state_dict(model.state_dict())
+    optimizer = torch.optim.SGD([*model.parameters(), *average.parameters()], lr=0.1)
+    for _ in range(STEPS):
+        x = torch.randn(8, 6)
+        with torch.no_grad():
+            goal = average(x)
+        optimizer.zero_grad()
+        F.mse_loss(model(x + 0.1), goal).backward()
+        optimizer.step()
+        with torch.no_grad():
+            for kept, moved in zip(average.parameters(), model.parameters(), strict=True):
+                kept.lerp_(moved, 0.05)
+    return [model, average]

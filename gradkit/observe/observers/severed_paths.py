@@ -153,13 +153,17 @@ class SeveredPaths(Observer):
             parameter = self._suspects[number]
             if number in self._refuted or parameter.grad is not None or not parameter.requires_grad:
                 continue
-            if number in self._samples and not torch.equal(self._samples[number], _sample(parameter)):
-                continue  # something else moves it: an average, a target that is copied
             place = cut.disabled or cut.site
             groups.setdefault((cut.cause, place.code, place.instruction), (cut, []))[1].append(parameter)
         for cut, parameters in groups.values():
-            if not self._is_copy(parameters):
+            # What something else moves, or what is copied now and then, is an average or a target; all of it is.
+            if not any(map(self._is_moved, parameters)) and not self._is_copy(parameters):
                 self._report(optimizer, cut, parameters)
+
+    def _is_moved(self, parameter: Tensor) -> bool:
+        """Whether a suspect changed although no gradient reached it."""
+        sample = self._samples.get(id(parameter))
+        return sample is not None and not torch.equal(sample, _sample(parameter))
 
     def _is_copy(self, parameters: Sequence[Tensor]) -> bool:
         """Whether they are a copy of trained parameters, as a target network that is copied now and then."""

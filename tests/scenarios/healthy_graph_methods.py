@@ -342,14 +342,14 @@ def healthy_quant_aware():
     class Q(nn.Module):
         def __init__(s):
             super().__init__()
-            s.loss = nn.Linear(6, 4)
+            s.linear = nn.Linear(6, 4)
             s.scale = nn.Parameter(torch.tensor(0.1))
 
         def forward(s, x):
-            w = s.loss.weight
+            w = s.linear.weight
             q = (w / s.scale).round().clamp(-8, 7)
             w = w + (q * s.scale - w).detach()
-            return F.linear(x, w, s.loss.bias) * (1 + 0 * s.scale)
+            return F.linear(x, w, s.linear.bias) * (1 + 0 * s.scale)
 
     m = Q()
     o = torch.optim.SGD(m.parameters(), lr=0.1)
@@ -366,11 +366,11 @@ def healthy_straight_obs():
     class Q(nn.Module):
         def __init__(s):
             super().__init__()
-            s.loss = nn.Linear(6, 4)
+            s.linear = nn.Linear(6, 4)
             s.register_buffer("mn", torch.zeros(4))
 
         def forward(s, x):
-            y = s.l(x)
+            y = s.linear(x)
             with torch.no_grad():
                 s.mn.mul_(0.9).add_(y.mean(0) * 0.1)
             return y - s.mn

@@ -68,6 +68,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Begin to watch before the fixtures of a test that asks for it are made."""
+    _forget(item)  # a plugin that runs a failed test again sets it up again
     wanted = (
         item.config.getoption("gradkit")
         or item.get_closest_marker("gradkit") is not None
@@ -109,6 +110,13 @@ def _state(item: pytest.Item) -> ItemState:
     from gradkit.integrations import _pytest_watch
 
     return _pytest_watch.state_of(item)
+
+
+def _forget(item: pytest.Item) -> None:
+    from gradkit.integrations._pytest_session import STATE
+
+    if STATE in item.stash:
+        del item.stash[STATE]
 
 
 def _known_state(item: pytest.Item) -> ItemState | None:

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.modules import module as module_hooks
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch import Tensor
 from torch.optim import Optimizer
-from torch.utils._pytree import tree_leaves
 
 from gradkit.errors import ConfigError
 from gradkit.observe.monitor import Monitor
 from gradkit.observe.names import living_roots, plain_name
+from gradkit.trajectory.measure import dot, gradients_of, moments, norm, numbers, projection, wide
+from gradkit.trajectory.samples import SampleHooks, samples_in
 from gradkit.trajectory.values import ParameterPrint, Trajectory
 
 _SETTINGS_LEFT_OUT = ("params", "param_names", "foreach", "fused", "capturable", "differentiable", "maximize")
-_GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 
 
 class Recording:
@@ -50,9 +47,8 @@ class Recording:
         self._dtype: str | None = None
         self._pending = _Pending()
         self._last_loss: Tensor | None = None
-        self._depth = 0
         self._stepping = 0
-        self._handles: list[Any] = []
+        self._samples = SampleHooks(self._see_samples, self._tape)
         self._result: Trajectory | None = None
 
     @property
@@ -72,19 +68,13 @@ class Recording:
                 self._names.setdefault(id(parameter), plain_name(name))
                 self._know(parameter)
         self._tape.start()
-        self._handles = [
-            register_module_forward_pre_hook(self._enter_module),
-            register_module_forward_hook(self._leave_module, with_kwargs=True, always_call=True),
-        ]
+        self._samples.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for handle in self._handles:
-            handle.remove()
-            # torch forgets to take the handle out of this table and then warns when a module is compiled.
-            module_hooks.__dict__.get("_global_forward_hooks_with_kwargs", {}).pop(handle.id, None)
+        self._samples.stop()
         self._tape.stop()
         if error is None:
             if self._tape.problem is not None:
@@ -121,37 +111,21 @@ class Recording:
     def _see_loss(self, roots: Sequence[Tensor]) -> None:
         if self._stepping and self._pending.loss_in_step:
             return  # LBFGS evaluates again and again; the first evaluation is that of the step's start
-        values = [_wide(root.detach()).sum() for root in roots if root.numel() == 1]
+        values = [wide(root.detach()).sum() for root in roots if root.numel() == 1]
         if values:
             total = values[0] if len(values) == 1 else torch.stack(values).sum()
             self._pending.loss = total if self._pending.loss is None else self._pending.loss + total
             self._pending.loss_in_step = bool(self._stepping)
 
-    def _enter_module(self, module: nn.Module, args: Any) -> None:
-        self._depth += 1
-
-    def _leave_module(self, module: nn.Module, args: Any, kwargs: Mapping[str, Any], output: Any) -> None:
-        self._depth -= 1
-        if self._depth or not torch.is_grad_enabled() or (self._stepping and self._pending.loss_in_step):
-            return
-        if any(True for _ in module.parameters()):
-            self._see_samples([leaf for leaf in tree_leaves((args, dict(kwargs))) if isinstance(leaf, Tensor)])
-
     def _see_samples(self, tensors: Sequence[Tensor]) -> None:
-        counted = False
-        for position, tensor in enumerate(tensors):
-            # An output of another module is no sample: it depends on the parameters.
-            if tensor.requires_grad or tensor.dim() == 0 or tensor.is_complex() or tensor.is_sparse:
-                continue
-            if not counted:
-                self._pending.samples = (self._pending.samples or 0) + tensor.shape[0]
-                counted = True
-            if tensor.numel() == 0:
-                continue
-            rows = _wide(tensor.detach()).reshape(tensor.shape[0], -1)
-            projected = rows @ _directions(rows.shape[1], rows, offset=position)
-            value = projected.square().sum()
-            self._pending.signature = value if self._pending.signature is None else self._pending.signature + value
+        if self._stepping and self._pending.loss_in_step:
+            return
+        count, signature = samples_in(tensors)
+        if count is not None:
+            self._pending.samples = (self._pending.samples or 0) + count
+        if signature is not None:
+            known = self._pending.signature
+            self._pending.signature = signature if known is None else known + signature
 
     def before_step(self, optimizer: Optimizer, closure: bool) -> None:
         """An optimizer begins to step."""
@@ -185,18 +159,18 @@ class Recording:
             self._dtype = str(parameters[0].dtype).removeprefix("torch.")
         self._windows.setdefault(key, _Window())
         weights = [parameter.detach().clone() for parameter in parameters]
-        return _Before(parameters, weights, None if closure else _gradients(parameters))
+        return _Before(parameters, weights, None if closure else gradients_of(parameters))
 
     def _measure_after(self, key: int, before: _Before, lr: float | None) -> None:
         window = self._windows[key]
         # With a closure the gradient exists only now; optimizers leave it in place.
-        gradients = before.gradients if before.gradients is not None else _gradients(before.parameters)
+        gradients = before.gradients if before.gradients is not None else gradients_of(before.parameters)
         if not self._rows:
             for parameter, gradient in zip(before.parameters, gradients, strict=True):
                 if gradient is not None:
-                    self._parameters[id(parameter)].first_gradient = _print(gradient)
+                    self._parameters[id(parameter)].first_gradient = moments(gradient)
         updates: list[Tensor | None] = [
-            _wide(parameter.detach()) - _wide(weight)
+            wide(parameter.detach()) - wide(weight)
             for parameter, weight in zip(before.parameters, before.weights, strict=True)
         ]
         weights: list[Tensor | None] = [*before.weights]
@@ -206,20 +180,20 @@ class Recording:
             "batch_signature": self._pending.signature,
             "lr": lr,
             "loss": loss,
-            "weight_norm_l2": _norm(weights),
-            "weight_projection": _projection(before.weights),
-            "grad_norm_l2": _norm(gradients),
-            "update_norm_l2": _norm(updates),
-            "grad_weight_dot": _dot(gradients, weights),
-            "update_weight_dot": _dot(updates, weights),
-            "update_grad_dot": _dot(updates, gradients),
+            "weight_norm_l2": norm(weights),
+            "weight_projection": projection(before.weights),
+            "grad_norm_l2": norm(gradients),
+            "update_norm_l2": norm(updates),
+            "grad_weight_dot": dot(gradients, weights),
+            "update_weight_dot": dot(updates, weights),
+            "update_grad_dot": dot(updates, gradients),
         }
         if window.gradients is not None and len(window.gradients) == len(gradients):
-            row["grad_previous_dot"] = _dot(gradients, window.gradients)
-            row["previous_grad_norm"] = _norm(window.gradients)
+            row["grad_previous_dot"] = dot(gradients, window.gradients)
+            row["previous_grad_norm"] = norm(window.gradients)
         if window.updates is not None and len(window.updates) == len(updates):
-            row["update_previous_dot"] = _dot(updates, window.updates)
-            row["previous_update_norm"] = _norm(window.updates)
+            row["update_previous_dot"] = dot(updates, window.updates)
+            row["previous_update_norm"] = norm(window.updates)
         self._rows.append(row)
         window.gradients, window.updates = gradients, updates
         self._last_loss = loss
@@ -227,7 +201,7 @@ class Recording:
 
     def _know(self, parameter: Tensor) -> None:
         if id(parameter) not in self._parameters:
-            self._parameters[id(parameter)] = _Parameter(parameter, _print(parameter.detach()))
+            self._parameters[id(parameter)] = _Parameter(parameter, moments(parameter.detach()))
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
@@ -255,9 +229,9 @@ class Recording:
         prints = {
             names[key]: ParameterPrint(
                 shape=tuple(each.tensor.shape),
-                initial=_pair(each.initial),
-                final=_pair(_print(each.tensor.detach())),
-                first_gradient=_pair(each.first_gradient),
+                initial=numbers(each.initial),
+                final=numbers(moments(each.tensor.detach())),
+                first_gradient=numbers(each.first_gradient),
             )
             for key, each in self._parameters.items()
         }
@@ -338,67 +312,6 @@ class _Tape(Monitor):
 
     def contain(self, where: str, error: Exception) -> None:
         self.problem = self.problem or error  # a recording with a hole is worth nothing: told at its end
-
-
-def _wide(tensor: Tensor) -> Tensor:
-    """In float64, or float32 on a device without it."""
-    return tensor.to(torch.float32 if tensor.device.type == "mps" else torch.float64)
-
-
-def _gradients(parameters: Sequence[Tensor]) -> list[Tensor | None]:
-    return [None if (grad := parameter.grad) is None else _dense(grad.detach()).clone() for parameter in parameters]
-
-
-def _dense(tensor: Tensor) -> Tensor:
-    return tensor.to_dense() if tensor.layout is not torch.strided else tensor
-
-
-def _dot(left: Sequence[Tensor | None], right: Sequence[Tensor | None]) -> Tensor:
-    """The inner product over all tensors, 0-dim; absent ones are zero."""
-    products = [
-        torch.dot(_wide(first).flatten(), _wide(second).flatten())
-        for first, second in zip(left, right, strict=True)
-        if first is not None and second is not None and first.shape == second.shape
-    ]
-    if not products:
-        return torch.zeros(())
-    device = products[0].device
-    return torch.stack([product.to(device) for product in products]).sum()
-
-
-def _norm(tensors: Sequence[Tensor | None]) -> Tensor:
-    return _dot(tensors, tensors).sqrt()
-
-
-def _projection(tensors: Sequence[Tensor]) -> Tensor:
-    """The sum of the projections of the tensors, each on its own part of the fixed numbers; 0-dim."""
-    parts = [
-        torch.dot(flat := _wide(tensor).flatten(), _directions(len(flat), flat, offset=place))
-        for place, tensor in enumerate(tensors)
-    ]
-    return torch.stack([part.to(parts[0].device) for part in parts]).sum() if parts else torch.zeros(())
-
-
-def _directions(size: int, like: Tensor, offset: int = 0) -> Tensor:
-    """Fixed numbers in [-1, 1): the fractional parts of multiples of the golden ratio (a Weyl sequence)."""
-    positions = torch.arange(1, size + 1, dtype=like.dtype, device=like.device)
-    return torch.frac((positions + 17.0 * offset) * _GOLDEN_RATIO) * 2 - 1
-
-
-def _print(tensor: Tensor) -> tuple[Tensor, Tensor]:
-    """Norm and projection of a tensor, 0-dim each."""
-    flat = _wide(_dense(tensor)).flatten()
-    return torch.linalg.vector_norm(flat), torch.dot(flat, _directions(len(flat), flat))
-
-
-def _pair(values: tuple[Tensor, Tensor] | None) -> tuple[float, float] | None:
-    return None if values is None else (float(values[0]), float(values[1]))
-
-
-def weight_print(tensor: Tensor) -> tuple[float, float]:
-    """2-norm of a tensor and its projection on fixed pseudo-random numbers, as `ParameterPrint` keeps them."""
-    norm, projection = _print(tensor.detach())
-    return float(norm), float(projection)
 
 
 def _settings(optimizer: Optimizer) -> dict[str, Any]:

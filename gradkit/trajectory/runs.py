@@ -49,7 +49,7 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 def _final_weights(folder: Path) -> dict[str, ParameterPrint]:
     import torch
 
-    from gradkit.trajectory.recorder import weight_print
+    from gradkit.trajectory.measure import weight_print
 
     newest = max(folder.glob("checkpoints/step-*.pt"), default=None)
     if newest is None:

@@ -283,6 +283,27 @@ def test_attached():
     assert not TAP.monitors
 
 
+AGAIN = """
+from _pytest.runner import runtestprotocol
+
+def pytest_runtest_protocol(item, nextitem):
+    for attempt in range(2):
+        for report in runtestprotocol(item, nextitem=nextitem, log=False):
+            if attempt or report.failed:
+                item.ihook.pytest_runtest_logreport(report=report)
+    return True
+"""
+
+
+def test_a_test_that_is_run_again_is_watched_again(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(AGAIN)
+    result = run(
+        pytester, "runs = []\n\ndef test_it(gradkit_watch):\n    runs.append(1)\n    train(zero=len(runs) > 1)\n"
+    )
+    result.assert_outcomes(failed=1, passed=1)
+    run(pytester, "def test_it(gradkit_watch):\n    train(zero=False)\n").assert_outcomes(failed=2)
+
+
 # --- severities ---------------------------------------------------------------------------------------------------
 
 WARNING = """

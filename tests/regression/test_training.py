@@ -20,7 +20,7 @@ from gradkit.train.plan import make_plan
 from gradkit.train.schema import GROUPS, TrainConfig
 from gradkit.train.session import Session
 from gradkit.trajectory import ParameterPrint, Trajectory
-from gradkit.trajectory.recorder import weight_print
+from gradkit.trajectory.measure import weight_print
 
 OPTIMIZERS = tuple(GROUPS["optimizer"])
 DERIVED = ("notebook", "logistic", "mlp")

@@ -71,6 +71,13 @@ def test_a_quantity_that_appears_or_vanishes_is_a_difference() -> None:
     assert first(golden(loss=1.0, grad_norm_l2=1.0), golden(loss=1.0)) == "0 grad_norm_l2"
 
 
+def test_samples_that_were_not_seen_are_no_difference() -> None:
+    old = golden(loss=1.0, samples=16.0, batch_signature=2.0)
+    assert first(old, golden(loss=1.0)) is None
+    assert first(golden(loss=1.0), old) is None
+    assert first(old, golden(loss=2.0)) == "0 loss"
+
+
 def test_parameters_are_compared_by_name_shape_and_both_moments() -> None:
     def of(**prints: ParameterPrint) -> Trajectory:
         return Trajectory([{"loss": 1.0}], prints)

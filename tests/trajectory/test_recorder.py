@@ -23,9 +23,9 @@ from tests.trajectory.loops import OPTIMIZERS, data, network, train
 __all__ = ["no_leaks"]
 
 
-def hooks() -> tuple[int, int]:
+def hooks() -> dict[str, int]:
     module = sys.modules["torch.nn.modules.module"]
-    return len(module._global_forward_hooks), len(module._global_forward_pre_hooks)
+    return {name: len(value) for name, value in vars(module).items() if name.startswith("_global") and value}
 
 
 def loop(optimizer_name: str, recorded: bool) -> tuple[nn.Module, torch.Tensor, Recording]:
@@ -209,6 +209,47 @@ def test_a_loop_without_modules_hands_in_its_samples_and_loss() -> None:
     assert recording.trajectory.rows[0]["grad_norm_l2"] == pytest.approx(6.6918, abs=5e-5)
     assert recording.trajectory.rows[0]["loss"] == pytest.approx(6.7012, abs=5e-5)
     assert set(recording.trajectory.parameters) == {"parameter 0"}
+
+
+def test_a_compiled_model_is_recorded_like_the_same_one_uncompiled() -> None:
+    def trained(compiled: bool) -> Trajectory:
+        model, (features, targets) = network(0, torch.float64), data(torch.float64)
+        called = torch.compile(model, backend="eager") if compiled else model
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        with Recording(model) as recording:
+            for x, y in zip(features.split(35), targets.split(35), strict=True):
+                optimizer.zero_grad()
+                nn.functional.binary_cross_entropy_with_logits(called(x).squeeze(-1), y).backward()
+                optimizer.step()
+        return recording.trajectory
+
+    plain = trained(False)
+    assert [row["samples"] for row in plain.rows] == [35, 35]
+    compiled = trained(True)
+    # Hooks on modules would be compiled in, so the samples of compiled models are not seen.
+    assert not {"samples", "batch_signature"} & {*compiled.columns}
+    assert compare(plain, compiled, bounds_for(plain)) is None
+    torch._dynamo.reset()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_on_a_gpu_values_stay_there_until_the_end() -> None:
+    model, (features, targets) = network(0, torch.float32).cuda(), data(torch.float32)
+    features, targets = features.cuda(), targets.cuda()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with Recording(model, optimizer) as recording:
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            for x, y in zip(features.split(16), targets.split(16), strict=True):
+                optimizer.zero_grad()
+                nn.functional.binary_cross_entropy_with_logits(model(x).squeeze(-1), y).backward()
+                optimizer.step()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    reference = train("sgd", decay=0.0, l1=0.0, l2=0.0, epochs=1)
+    # Other kernels than the CPU's, which the golden's tolerance is not made for.
+    assert compare(reference, recording.trajectory, bounds_for(reference, rtol=1e-3)) is None
 
 
 def test_sparse_gradients_tied_weights_and_scalars_are_measured() -> None:

@@ -74,10 +74,18 @@ def _along_gradient(pair: Pair, side: str) -> bool:
 
 
 def _same_direction(pair: Pair) -> bool:
+    """Whether the update points where the golden one does, within what rounding turns a short one by."""
+    norms = pair.values("update_norm_l2")
+    if norms is None or not all(norms):
+        return False
+    step = pair.step or 0
+    turned = sum(
+        pair.bounds.update_rounding(side.rows[step]) / norm
+        for side, norm in zip((pair.golden, pair.now), norms, strict=True)
+    )
     for name in ("update_grad_cosine", "update_weight_cosine"):
         found = pair.values(name)
-        # Cosines are flat at -1 and 1, where an angle of 1e-3 changes them by 5e-7: held to the angle's tolerance.
-        if found is None or abs(found[0] - found[1]) > min(2 * pair.bounds.at_step(pair.step or 0), MOST / 10):
+        if found is None or abs(found[0] - found[1]) > min(2 * pair.bounds.at_step(step) + turned, MOST / 10):
             return False
     return True
 

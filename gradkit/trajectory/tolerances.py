@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -21,6 +22,9 @@ RTOL = {
     "bfloat16": 3e-2,
 }
 """Largest relative difference at step 0."""
+
+ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
+"""Unit round-off: half the distance from 1 to the next number (IEEE 754; bfloat16 has 8 significant bits)."""
 
 EXACT = {
     "samples": 0.0,
@@ -46,10 +50,12 @@ class Bounds:
     Attributes:
         golden: What is compared with.
         rtol: Largest relative difference at step 0; `at_step` lets it grow.
+        roundoff: Unit round-off of the run's dtype.
     """
 
     golden: Trajectory
     rtol: float
+    roundoff: float = ROUNDOFF["float32"]
 
     @cached_property
     def _largest(self) -> dict[str, float]:
@@ -69,6 +75,14 @@ class Bounds:
         """
         return self.rtol * (1 + step / 4)
 
+    def update_rounding(self, row: Mapping[str, float]) -> float:
+        """What rounding alone can do to an update, as a norm.
+
+        The new weights are rounded to `roundoff` times their size, in two runs independently, and the gradient's own
+        rounding moves them a third time.
+        """
+        return 3 * self.roundoff * row.get("weight_norm_l2", 0.0)
+
     def at(self, column: str, step: int) -> float:
         """Largest difference of `column` at `step` that counts as the same."""
         if column in EXACT:
@@ -82,6 +96,8 @@ class Bounds:
             shares = [self._scale(name, step) / row[name] if row.get(name) else 0.0 for name in SIZES[column]]
             return sum(shares) * (row[SIZES[column][0]] if column.endswith("projection") else 1.0)
         here = abs(row.get(column, 0.0))
+        if column == "update_norm_l2":
+            here += self.update_rounding(row) / self.rtol if self.rtol else 0.0
         return (here if math.isfinite(here) else 0.0) + FLOOR * self._largest.get(column, 0.0)
 
     def same(self, column: str, step: int, value: float | None) -> bool:
@@ -101,4 +117,5 @@ def bounds_for(golden: Trajectory, rtol: float | None = None) -> Bounds:
         golden: What is compared with.
         rtol: Largest relative difference at step 0 instead.
     """
-    return Bounds(golden, RTOL.get(golden.dtype or "float32", RTOL["float32"]) if rtol is None else rtol)
+    dtype = golden.dtype if golden.dtype in RTOL else "float32"
+    return Bounds(golden, RTOL[dtype] if rtol is None else rtol, ROUNDOFF[dtype])

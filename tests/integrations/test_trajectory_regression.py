@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.integrations.plugin_runs import ALONE, LOOP, counts, run_pytest
+from tests.trajectory.loops import nothing_compiled
+
+__all__ = ["nothing_compiled"]
 
 # As in test_pytest_plugin.py: what an inner run imports is dropped at its end, and must not be loaded twice.
 importlib.import_module("torch._dynamo")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from torch import nn
 
+from gradkit.observe.instrument import compiled_code_exists
 from gradkit.trajectory import Recording, Trajectory
 
 OPTIMIZERS: dict[str, Any] = {
@@ -29,6 +31,13 @@ def data(dtype: torch.dtype, scale: float = 1.0) -> tuple[torch.Tensor, torch.Te
     features = torch.randn(SAMPLES, 6, generator=generator, dtype=torch.float64)
     targets = torch.rand(SAMPLES, generator=generator, dtype=torch.float64) > 0.5
     return (features * scale).to(dtype), targets.to(dtype)
+
+
+@pytest.fixture(autouse=True)
+def nothing_compiled() -> None:
+    """Forget what earlier tests of this process have compiled: beside compiled code no samples are recorded."""
+    if compiled_code_exists():
+        torch._dynamo.reset()
 
 
 class Network(nn.Sequential):

@@ -13,7 +13,7 @@ from tests.trajectory.loops import train
 from tests.trajectory.test_diagnosis import golden, judged, without_settings
 
 FACTORS = st.floats(-2, 1.5).map(lambda power: float(f"{10**power:.3g}")).filter(lambda factor: abs(factor - 1) > 0.002)
-FEW = settings(max_examples=25, deadline=None)
+FEW = settings(max_examples=25, deadline=None, derandomize=True)
 
 
 def number_in(sentence: str) -> float:
@@ -27,7 +27,8 @@ def number_in(sentence: str) -> float:
 def test_of_a_learning_rate(factor: float) -> None:
     _, diagnosis = judged(without_settings(golden("momentum")), without_settings(train("momentum", rate=factor)))
     assert diagnosis.kind == "learning-rate"
-    assert abs(number_in(diagnosis.sentence) / factor - 1) < 1e-3
+    # A short update is the difference of nearly equal weights: 1 % of the learning rate leaves 3 digits of it.
+    assert abs(number_in(diagnosis.sentence) / factor - 1) < 3e-3
 
 
 @FEW

@@ -73,7 +73,7 @@ def run_pytest(
         env=environment(site),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,  # a machine shared by many
         check=False,
     )
 

@@ -502,6 +502,7 @@ def test_the_report_of_a_session_is_the_same_with_and_without_xdist(pytester: py
     )
     reports = [valid(json.loads((pytester.path / name).read_text())) for name in ("alone.json", "split.json")]
     for report in reports:
+        assert report.pop("environment")["torch"]  # what else this process has imported is listed there too
         for name in ("seconds", "overhead_seconds", "reads"):  # reads keep to a budget of time
             report["run"].pop(name)
         report["findings"][0].pop("evidence")  # of the test that reported last

@@ -68,7 +68,11 @@ class Recording:
                 self._names.setdefault(id(parameter), plain_name(name))
                 self._know(parameter)
         self._tape.start()
-        self._samples.start()
+        try:
+            self._samples.start()
+        except BaseException:
+            self._tape.stop()
+            raise
         return self
 
     def __exit__(

@@ -41,7 +41,8 @@ class SampleHooks:
         if compiled_code_exists():
             return
         self._depth = 0
-        COMPILING.listen(self)
+        for point in COMPILING:
+            point.listen(self)
         self._handles = [
             register_module_forward_pre_hook(self._enter),
             register_module_forward_hook(self._leave, with_kwargs=True, always_call=True),
@@ -50,7 +51,8 @@ class SampleHooks:
     def stop(self) -> None:
         """Take the hooks off; doing so twice does nothing."""
         if self._handles:
-            COMPILING.leave(self)
+            for point in COMPILING:
+                point.leave(self)
         for handle in self._handles:
             handle.remove()
             # torch forgets to take a removed hook out of this table, and then warns of it when a module is compiled.

@@ -21,7 +21,7 @@ _SUMS = ("steps", "backwards", "optimizers", "parameters", "reads", "seconds", "
 def merge(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """One report of the form of `gradkit.report`, over all tests, with a further key `tests`.
 
-    Findings with the same rule, optimizer and line are one finding, with the sum of their counts. Each test lists the
+    Findings with the same rule and line are one finding, with the sum of their counts. Each test lists the
     positions of its findings in `findings`.
 
     Args:
@@ -63,9 +63,10 @@ def merge(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _key(finding: Mapping[str, Any]) -> tuple[object, ...]:
     place = finding["location"] or {}
-    # A finding of a check has no place in a source file: the message tells two of them apart.
+    # A finding of a check has no place in a source file: the message tells two of them apart. The optimizer's label
+    # does not: it counts those alive in the process, and tests before this one may have left some.
     detail = None if place else finding["message"]
-    return (finding["rule"], finding["optimizer"], place.get("file"), place.get("line"), detail)
+    return (finding["rule"], place.get("file"), place.get("line"), detail)
 
 
 def _add(merged: dict[tuple[object, ...], dict[str, Any]], finding: dict[str, Any]) -> None:

@@ -557,6 +557,12 @@ def test_help_and_markers_name_all_that_can_be_set(pytester: pytest.Pytester) ->
     )
 
 
+def test_one_line_is_one_finding_whatever_number_its_optimizer_has(pytester: pytest.Pytester) -> None:
+    text = "kept = []\n\ndef test_a():\n    kept.append(train(zero=False))\n\ndef test_b():\n    train(zero=False)\n"
+    result = run(pytester, text, "--gradkit")
+    result.stdout.fnmatch_lines(["error[[]GK101[]] *::test_a, test_loop.py::test_b", "gradkit: 1 error in 2 tests *"])
+
+
 def test_merging_nothing_gives_an_empty_report() -> None:
     document = merge([])
     valid(document)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.scenarios.harness import FOLDER, Scenario, found, run, scenarios
+from tests.scenarios.harness import FOLDER, Outcome, Scenario, found, run, scenarios
 
 ALL = scenarios()
 # Processes cost seconds each: the plain programs of every kind, spread over the list.
@@ -25,12 +27,17 @@ def _needs(scenario: Scenario) -> None:
             pytest.skip(f"needs {package}")
 
 
+@functools.cache
+def _bare(scenario: Scenario) -> Outcome:
+    return run(scenario, watched=False)
+
+
 @pytest.mark.parametrize("deep", [False, True], ids=["standard", "deep"])
 @pytest.mark.parametrize("scenario", ALL, ids=lambda scenario: scenario.id)
 @pytest.mark.filterwarnings("default")
 def test_finds_exactly_what_is_declared_and_changes_nothing(scenario: Scenario, deep: bool) -> None:
     _needs(scenario)
-    bare = run(scenario, watched=False)
+    bare = _bare(scenario)
     watched = run(scenario, watched=True, deep=deep)
     tracebacks = [finding.evidence["traceback"] for finding in watched.findings if finding.rule == "GK900"]
     assert not tracebacks, "\n".join(tracebacks)
@@ -44,25 +51,54 @@ def test_finds_exactly_what_is_declared_and_changes_nothing(scenario: Scenario, 
     assert watched.attached_after == ()
 
 
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the outcomes of all sampled scenarios lie, each run bare and watched in a process of its own."""
+    if not hasattr(os, "fork"):
+        pytest.skip("processes are forked")
+    out = tmp_path_factory.mktemp("processes")
+    command = [sys.executable, "-m", "tests.scenarios.harness", "--processes", str(out)]
+    subprocess.run([*command, *(s.id for s in IN_PROCESSES)], cwd=FOLDER.parents[1], check=True, capture_output=True)
+    return out
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("scenario", IN_PROCESSES, ids=lambda scenario: scenario.id)
-def test_real_processes_compute_and_print_the_same(scenario: Scenario, tmp_path: Path) -> None:
+def test_real_processes_compute_and_print_the_same(scenario: Scenario, processes: Path) -> None:
     _needs(scenario)
-    outputs = []
-    for name, options in (("bare", []), ("watched", ["--watch"])):
-        command = [sys.executable, "-m", "tests.scenarios.harness", str(scenario.path), "--process", scenario.function]
-        done = subprocess.run(
-            [*command, str(tmp_path / name), *options],
-            cwd=FOLDER.parents[1],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        outputs.append((done.stdout, json.loads((tmp_path / name).read_text())))
-    (bare_out, bare), (watched_out, watched) = outputs
-    assert watched_out == bare_out
+    name = scenario.id.replace(":", "-")
+    bare, watched = (json.loads((processes / f"{name}.{kind}").read_text()) for kind in ("bare", "watched"))
     assert (watched["weights"], watched["rng"]) == (bare["weights"], bare["rng"])
+    for kind in ("stdout", "status"):
+        assert (processes / f"{name}.watched.{kind}").read_text() == (processes / f"{name}.bare.{kind}").read_text()
     assert {tuple(item) for item in watched["findings"]} == scenario.expected
+
+
+_LEAVING = """
+import sys, torch
+{watch}
+model = torch.nn.Linear(2, 1)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for step in range(3):
+    model(torch.ones(4, 2)).sum().backward()
+    optimizer.step()
+    print(step)
+{leave}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("leave", ["sys.exit(3)", "raise KeyError('no such batch')", "import os; os.abort()", "pass"])
+def test_a_watched_process_ends_as_it_would_have(leave: str) -> None:
+    outcomes = []
+    for watch in ("", "import gradkit; gradkit.watch().start()"):
+        code = _LEAVING.format(watch=watch, leave=leave)
+        done = subprocess.run(
+            [sys.executable, "-u", "-c", code], cwd=FOLDER.parents[1], capture_output=True, text=True, check=False
+        )
+        outcomes.append((done.returncode, done.stdout))
+    assert outcomes[0] == outcomes[1]
+    assert outcomes[0][1] == "0\n1\n2\n"
 
 
 def test_every_faulty_program_has_a_repaired_twin() -> None:

@@ -3,9 +3,9 @@
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -93,7 +93,10 @@ def test_hostile_names_reach_the_terminal_as_text(tmp_path, capsys):
 
 
 def test_a_thousand_runs_take_less_than_ten_seconds(tmp_path):
-    """Real manifests are some 8 kB; the process is a fresh one and does not load torch."""
+    """Real manifests are some 8 kB; the process is a fresh one and does not load torch.
+
+    Measured in processor time, of which a waiting machine takes as much as a quiet one.
+    """
     features = [f"feature {number}" for number in range(250)]
     for number in range(1000):
         lr, seed = 10.0 ** (number // 5 % 4 - 3), number % 5
@@ -105,7 +108,7 @@ def test_a_thousand_runs_take_less_than_ten_seconds(tmp_path):
         "import sys; from gradkit.compare.__main__ import main; status = main(sys.argv[1:]);"
         "assert 'torch' not in sys.modules; sys.exit(status)"
     )
-    started = time.perf_counter()
+    before = os.times()
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "many"), "--json", str(tmp_path / "out.json")],
         capture_output=True,
@@ -113,7 +116,8 @@ def test_a_thousand_runs_take_less_than_ten_seconds(tmp_path):
         timeout=60,
         check=False,
     )
-    seconds = time.perf_counter() - started
+    after = os.times()
+    seconds = after.children_user - before.children_user + after.children_system - before.children_system
     assert done.returncode == 0, done.stderr
     assert "1,000 completed runs in 200 arms" in done.stdout
     assert seconds < 10

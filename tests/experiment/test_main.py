@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -230,11 +229,13 @@ def test_every_shipped_experiment_is_composed_and_has_claims_at_least_five_seeds
 @pytest.mark.slow
 @pytest.mark.parametrize("name", shipped())
 def test_the_quick_settings_of_every_shipped_experiment_hold(name, here):
-    started = time.perf_counter()
+    before = os.times()
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "gradkit.experiment", name, "--quick"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=here, timeout=170, check=False, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=here, timeout=600, check=False, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
-    # All five together have three minutes.
-    assert time.perf_counter() - started < 60
+    # All five together have three minutes; of processor time, since a test machine may have other work.
+    after = os.times()
+    used = after.children_user - before.children_user + after.children_system - before.children_system
+    assert used < 180 / len(shipped())
     assert (here / "outputs" / "experiments" / name / "quick" / "report.html").exists()

@@ -1,6 +1,8 @@
 """Correct loops under Accelerate and Fabric: accumulation, clipping, schedules, a frozen part, evaluation."""
 
 import torch
+from accelerate import Accelerator
+from lightning.fabric import Fabric
 from torch import nn
 
 NEEDS = ("accelerate", "lightning")
@@ -15,8 +17,6 @@ def parts():
 
 
 def healthy_accelerate():
-    from accelerate import Accelerator
-
     model, loader = parts()
     model[0].requires_grad_(False)
     accelerator = Accelerator(cpu=True, gradient_accumulation_steps=3)
@@ -41,8 +41,6 @@ def healthy_accelerate():
 
 
 def healthy_fabric_with_two_optimizers():
-    from lightning.fabric import Fabric
-
     model, loader = parts()
     fabric = Fabric(accelerator="cpu", devices=1)
     body = torch.optim.SGD(model[:4].parameters(), lr=0.05, momentum=0.9)

@@ -19,6 +19,16 @@ from gradkit.records import Location, RunInfo
 _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow", Severity.NOTE: "bold cyan"}
 _MARGIN = 1
 """Source lines shown before and after the marked one."""
+# Names and messages come from anybody's program: what would move the cursor, colour or retitle the terminal is shown as
+# a symbol of the same length (U+2400 and following, else U+FFFD), and so is what would turn the reading direction of
+# the line (Unicode annex 9, explicit formatting) or cannot be encoded (a lone surrogate).
+_SHOWN = {
+    **{code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"},
+    0x7F: 0x2421,
+    **dict.fromkeys(
+        [*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A), *range(0xD800, 0xE000)], 0xFFFD
+    ),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +59,12 @@ class Report:
             notes: Show notes in full; otherwise they are counted in the last line.
         """
         stream = stream if stream is not None else sys.stderr
-        colour = stream.isatty() and "NO_COLOR" not in os.environ
+        colour = stream.isatty() and not os.environ.get("NO_COLOR")  # no-color.org: present and not empty
         # A fixed width off a terminal: the same run gives the same text whatever the shell's size.
         width = None if stream.isatty() else 120
         console = Console(file=stream, width=width, no_color=not colour, highlight=False, soft_wrap=True)
         for text in self.parts(notes=notes):
+            text.plain = _encodable(text.plain, stream)
             console.print(text, soft_wrap=True)
 
     def text(self, *, notes: bool = False) -> str:
@@ -81,6 +92,8 @@ class Report:
         shown = [finding for finding in self.findings if notes or finding.severity is not Severity.NOTE]
         parts = [_finding(finding) for finding in shown]
         parts.append(self._summary(len(self.findings) - len(shown)))
+        for part in parts:
+            part.plain = part.plain.translate(_SHOWN)
         return parts
 
     def _summary(self, hidden: int) -> Text:
@@ -169,6 +182,14 @@ def _facts(finding: Finding) -> list[tuple[str, str]]:
     if finding.remedy:
         facts.append(("remedy", finding.remedy))
     return facts
+
+
+def _encodable(text: str, stream: TextIO) -> str:
+    """The text with a question mark for what the stream's encoding lacks; otherwise the whole report would be lost."""
+    encoding = getattr(stream, "encoding", None)
+    if not encoding or getattr(stream, "errors", "strict") != "strict":
+        return text
+    return text.encode(encoding, "replace").decode(encoding)
 
 
 def _number(value: object) -> str:

@@ -1,0 +1,166 @@
+"""Imports point down, and what is optional is not loaded: read from the sources, then proven in fresh processes."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "gradkit"
+
+# From the bottom to the top; a part imports parts of lower layers only, those of its own layer included where one line
+# here names several. `__init__` is the public face: it is outside of the order and names what is loaded on first use.
+LAYERS = (
+    ("errors",),
+    ("records",),
+    ("findings",),
+    ("rules", "config", "store"),
+    ("engine", "fingerprints", "suppress"),
+    ("settings", "report", "explain"),
+    ("observe",),
+    ("check", "trajectory"),
+    ("run", "integrations"),
+    ("train", "compare"),
+    ("experiment",),
+)
+# Within one layer: who may import whom.
+BESIDE = {("suppress", "fingerprints")}
+LEVEL = {part: level for level, layer in enumerate(LAYERS) for part in layer}
+OPTIONAL = ("pyarrow", "altair", "vl_convert", "tensorboard", "transformers", "accelerate", "jsonschema", "hypothesis")
+
+
+def imported(source: str) -> set[str]:
+    """Every module a source names in an import, those inside functions and under TYPE_CHECKING included."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "relative imports are not used"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def arrows() -> dict[tuple[str, str], list[str]]:
+    """(importing part, imported part) to the files that do it."""
+    parts = {part_of(path) for path in PACKAGE.rglob("*.py")}
+    found: dict[tuple[str, str], list[str]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for name in imported(path.read_text(encoding="utf-8")):
+            words = name.split(".")
+            if words[0] == "gradkit" and words[1:] and words[1] in parts and words[1] != part_of(path):
+                found.setdefault((part_of(path), words[1]), []).append(f"{path.relative_to(ROOT)} -> {name}")
+    return found
+
+
+def points_down(arrow: tuple[str, str]) -> bool:
+    return LEVEL[arrow[0]] > LEVEL[arrow[1]] or arrow in BESIDE
+
+
+def test_every_part_has_its_place_in_the_order():
+    assert {part_of(path) for path in PACKAGE.rglob("*.py")} - {"__init__"} == set(LEVEL)
+
+
+def test_imports_point_down():
+    upward = [files for arrow, files in arrows().items() if arrow[0] != "__init__" and not points_down(arrow)]
+    assert upward == []
+
+
+def test_an_import_that_points_up_would_be_seen():
+    assert not points_down(("rules", "observe"))
+    assert not points_down(("records", "findings"))
+    assert not points_down(("train", "experiment"))
+    assert points_down(("engine", "rules"))
+    source = "if x:\n    def f():\n        from gradkit.observe.monitor import watch\n        import torch.nn\n"
+    assert imported(source) == {"gradkit.observe.monitor.watch", "torch.nn"}
+    assert len(arrows()) > 50
+
+
+FRAMEWORKS = {"lightning", "hydra", "omegaconf", "transformers", "accelerate"}
+
+
+def outside(part: str) -> set[str]:
+    """First words of the modules outside of gradkit that a part imports anywhere."""
+    paths = [PACKAGE / f"{part}.py"] if (PACKAGE / f"{part}.py").exists() else (PACKAGE / part).rglob("*.py")
+    return {name.split(".")[0] for path in paths for name in imported(path.read_text(encoding="utf-8"))} - {"gradkit"}
+
+
+@pytest.mark.parametrize(
+    "part", ["errors", "records", "findings", "rules", "engine", "fingerprints", "suppress", "store"]
+)
+def test_values_and_judgements_need_the_standard_library_alone(part):
+    assert outside(part) <= set(sys.stdlib_module_names) | {"__future__"}
+
+
+@pytest.mark.parametrize(
+    "part", [part for part in LEVEL if part not in ("integrations", "train", "experiment", "check", "config")]
+)
+def test_frameworks_stay_in_their_parts(part):
+    assert outside(part) & FRAMEWORKS <= set()
+
+
+@pytest.mark.parametrize("part", ["report", "explain", "settings"])
+def test_reports_need_no_torch(part):
+    assert "torch" not in outside(part)
+
+
+def fresh(
+    program: str, *, without: tuple[str, ...] = (), arguments: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess:
+    """Run a program in a new process in which the packages in `without` cannot be imported."""
+    blocked = f"import sys; sys.modules.update(dict.fromkeys({without!r})); sys.argv[1:] = {list(arguments)!r}\n"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default"}
+    return subprocess.run(
+        [sys.executable, "-c", blocked + program], capture_output=True, text=True, cwd=ROOT, env=environment
+    )
+
+
+def loaded_by(program: str, *names: str) -> set[str]:
+    done = fresh(f"{program}\nimport sys; print(*sorted({set(names)!r} & set(sys.modules)))")
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+HEAVY = ("torch", "lightning", "hydra", "omegaconf", "numpy", "rich", "scipy", "sklearn", "difflib")
+
+
+def test_importing_gradkit_loads_nothing_heavy():
+    assert loaded_by("import gradkit", *HEAVY) == set()
+
+
+def test_something_heavy_would_be_seen():
+    assert loaded_by("import gradkit; import gradkit.report.text", *HEAVY) >= {"rich"}
+
+
+def test_watching_loads_torch_but_no_framework():
+    program = "import gradkit; gradkit.watch"
+    assert loaded_by(program, "torch", "lightning", "hydra", "omegaconf", "transformers", "pytest") == {"torch"}
+
+
+def test_gradkit_does_not_need_its_optional_packages():
+    done = fresh("import gradkit", without=(*OPTIONAL, "torch", "lightning", "hydra", "numpy"))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+HELP = "import runpy; runpy.run_module('gradkit.train', run_name='__main__', alter_sys=True)"
+
+
+def test_the_training_program_does_not_need_them_either():
+    done = fresh(HELP, without=OPTIONAL, arguments=("--help",))
+    assert done.returncode == 0, done.stderr
+    assert "gradkit.train" in done.stdout
+
+
+@pytest.mark.parametrize("needed", ["hydra", "lightning"])
+def test_a_package_that_is_needed_would_be_missed(needed):
+    program = "import gradkit.train.compose, gradkit.train.loop"
+    done = fresh(program, without=(needed,))
+    assert done.returncode != 0
+    assert f"import of {needed}" in done.stderr

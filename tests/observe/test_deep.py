@@ -1,0 +1,51 @@
+"""Deep mode against an example of two parameters computed by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import gradkit
+from gradkit.records import Window
+
+
+def windows_of(losses: list[tuple[float, float]], clear: bool) -> list[Window]:
+    """Windows of steps whose fresh gradients are `losses`, at learning rate 0.1."""
+    found: list[Window] = []
+    a, b = torch.nn.Parameter(torch.ones(1)), torch.nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([a, b], lr=0.1)
+    with gradkit.watch(optimizer, deep=True, on_window=found.append, report="never"):
+        for left, right in losses:
+            if clear:
+                optimizer.zero_grad()
+            (left * a + right * b).sum().backward()
+            optimizer.step()
+    return found
+
+
+def test_stale_norm_cosine_and_effective_rate_are_those_computed_by_hand() -> None:
+    # Consumed g = (4, 5): stale s = (3, 1) and fresh f = (1, 4), so g.f = 24, |g|^2 = 41, |f|^2 = 17, |s|^2 = 10.
+    # The projection of g on f is 24 / 17 of f.
+    values = windows_of([(3.0, 1.0), (1.0, 4.0)], clear=False)[1].deep
+    assert values is not None
+    found = [getattr(values, name) for name in type(values).__dataclass_fields__]
+    assert found == pytest.approx([41**0.5, 17**0.5, 10**0.5, 24 / (41 * 17) ** 0.5, 0.1 * 24 / 17, 2])
+
+
+def test_the_same_gradient_again_doubles_the_effective_rate() -> None:
+    values = windows_of([(3.0, 4.0), (3.0, 4.0)], clear=False)[1].deep
+    assert values is not None
+    found = [getattr(values, name) for name in type(values).__dataclass_fields__]
+    assert found == pytest.approx([10.0, 5.0, 5.0, 1.0, 0.2, 2])
+
+
+def test_a_cleared_window_holds_nothing_stale() -> None:
+    for window, norm in zip(windows_of([(3.0, 4.0), (6.0, 8.0)], clear=True), (5.0, 10.0), strict=True):
+        assert window.deep is not None
+        found = [getattr(window.deep, name) for name in type(window.deep).__dataclass_fields__]
+        assert found == pytest.approx([norm, norm, 0.0, 1.0, 0.1, 1])
+
+
+def test_windows_come_in_the_order_of_their_steps() -> None:
+    steps = [window.step for window in windows_of([(1.0, 1.0)] * 130, clear=True)]
+    assert steps == list(range(130))

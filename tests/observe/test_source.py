@@ -1,0 +1,82 @@
+"""What is read from the user's source text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gradkit.observe import source
+from gradkit.records import Location
+
+
+def written(folder: Path, text: str) -> str:
+    file = folder / "train.py"
+    file.write_text(text)
+    return str(file)
+
+
+@pytest.mark.parametrize(
+    ("line", "clears"),
+    [
+        ("optimizer.zero_grad()", True),
+        ("model.zero_grad(set_to_none=False)", True),
+        ("p.grad = None", True),
+        ("p.grad = torch.zeros_like(p)", True),
+        ("p.grad.zero_()", True),
+        ("p.grad.data.zero_()", True),
+        ("p.grad.fill_(0)", True),
+        ("torch._foreach_zero_(grads)", True),
+        ("p.grad.copy_(reduced)", False),
+        ("p.grad.fill_(1)", False),
+        ("p.grad = reduced", False),
+        ("hidden.zero_()", False),
+        ("optimizer.step()", False),
+    ],
+)
+def test_statements_that_clear_are_known_by_their_looks(tmp_path: Path, line: str, clears: bool) -> None:
+    assert [item.line for item in source.clearings(written(tmp_path, f"\n{line}\n"))] == ([2] if clears else [])
+
+
+@pytest.mark.parametrize("text", ["%matplotlib inline\noptimizer.zero_grad()\n", "def broken(:\n", "\0", ""])
+def test_text_that_is_not_python_holds_no_statements(tmp_path: Path, text: str) -> None:
+    file = written(tmp_path, text)
+    assert source.clearings(file) == []
+    assert source.differentiations(file) in (None, [])
+
+
+def test_a_missing_file_says_nothing(tmp_path: Path) -> None:
+    missing = str(tmp_path / "gone.py")
+    assert source.clearings(missing) == []
+    assert source.line_text(missing, 1) == ""
+    assert source.is_conditional(source.Clearing(1, "", "", frozenset()), Location(missing, 1, "")) is None
+
+
+LOOP = """
+def train(loss, optimizer, last):
+    for _ in range(3):
+        loss().backward()
+        if last:
+            optimizer.zero_grad()
+        optimizer.step()
+
+
+def other(optimizer):
+    optimizer.zero_grad()
+"""
+
+
+def test_only_a_clearing_between_backward_and_step_of_one_function_counts(tmp_path: Path) -> None:
+    file = written(tmp_path, LOOP)
+    backward, step = Location(file, 4, "train"), Location(file, 7, "train")
+    (found,) = source.between(backward, step)
+    assert (found.line, found.function, found.text) == (6, "train", "optimizer.zero_grad()")
+    assert source.is_conditional(found, step) is True
+    assert source.between(backward, None) == []
+    assert source.between(Location(file, 11, "other"), step) == []
+
+
+def test_the_returned_loss_is_found_below_decorators(tmp_path: Path) -> None:
+    file = written(tmp_path, "@hook\ndef step(x):\n    if x:\n        return\n    return x\n")
+    assert source.return_line(file, 1) == 5
+    assert source.return_line(file, 3) is None

@@ -7,7 +7,11 @@ import re
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.integrations.plugin_runs import ROOT, counts, run_pytest
+
+pytestmark = pytest.mark.slow
 
 EXAMPLE = ROOT / "examples" / "plain"
 

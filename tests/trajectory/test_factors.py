@@ -13,7 +13,7 @@ from tests.trajectory.loops import train
 from tests.trajectory.test_diagnosis import golden, judged, without_settings
 
 FACTORS = st.floats(-2, 1.5).map(lambda power: float(f"{10**power:.3g}")).filter(lambda factor: abs(factor - 1) > 0.002)
-FEW = settings(max_examples=25, deadline=None, derandomize=True)
+FEW = settings(max_examples=12, deadline=None, derandomize=True)
 
 
 def number_in(sentence: str) -> float:

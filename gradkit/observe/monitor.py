@@ -168,7 +168,9 @@ class Monitor:
             forwards.finish()
         self._forwards.clear()
         for observer in self._observers:
-            self._run(observer, observer.stop)
+            # What an observer finds at the end comes too late to halt anything, and the others must detach as well.
+            with contextlib.suppress(HygieneError):
+                self._run(observer, observer.stop)
         try:
             self._flush()
             self._note_gaps()

@@ -43,6 +43,8 @@ def train(*, zero, steps=4, clear_early=False):
 def environment(site: Path | None = None) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     path = [str(ROOT)] + ([str(site)] if site is not None else [])
+    if outer := os.environ.get("PYTHONPATH"):
+        path.append(outer)
     return kept | {"PYTHONPATH": os.pathsep.join(path), "OMP_NUM_THREADS": "1"}
 
 

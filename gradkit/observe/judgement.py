@@ -27,8 +27,9 @@ def judge(ledger: Ledger, *, backwards_anywhere: int, closure: bool) -> Verdict:
     if ledger.pending:
         # A step inside a backward (an optimizer in a post-accumulate hook): the backward in progress is settled now.
         ledger.settle_now()
-    if ledger.mixed:
-        _judge_mixtures(ledger, verdict)
+    changed = ledger.mixed and _judge_mixtures(ledger, verdict)
+    if ledger.sampled and not changed:
+        ledger.samples.wanted = ledger.samples.always  # not needed here; kept for a loop that needs them
     if ledger.uncertain:
         return verdict
     if ledger.deposits:
@@ -41,7 +42,8 @@ def judge(ledger: Ledger, *, backwards_anywhere: int, closure: bool) -> Verdict:
     return verdict
 
 
-def _judge_mixtures(ledger: Ledger, verdict: Verdict) -> None:
+def _judge_mixtures(ledger: Ledger, verdict: Verdict) -> bool:
+    """Judge what is suspected; returns whether any of it was changed between the backward and the step."""
     alive: dict[int, Mixture] = {}
     changed: dict[int, int] = {}
     for index, mixture in ledger.mixed.items():
@@ -57,7 +59,7 @@ def _judge_mixtures(ledger: Ledger, verdict: Verdict) -> None:
     alive |= {index: ledger.mixed[index] for index in factors}
     if not alive:
         ledger.benign += not (changed and ledger.samples.wanted)
-        return
+        return bool(changed)
     if ledger.proven:
         stale = [index for index, mixture in alive.items() if mixture.moved == 0 and not mixture.touched]
     else:
@@ -70,6 +72,7 @@ def _judge_mixtures(ledger: Ledger, verdict: Verdict) -> None:
                 ledger.stale_copies[index].mul_(factors[index])
     if stale:
         verdict.concerned = stale
+    return bool(changed)
 
 
 def _still_mixed(ledger: Ledger, changed: dict[int, int]) -> dict[int, float]:

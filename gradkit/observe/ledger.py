@@ -124,6 +124,7 @@ class Ledger:
         self.pending: dict[int, tuple[int, int]] = {}
         self.mixed: dict[int, Mixture] = {}
         self.samples = Samples(always=deep)
+        self.sampled = False
         self.kept_moves: set[int] = set()
         self.undecided = False
         self.held: list[weakref.ref[Tensor] | None] = []
@@ -309,6 +310,7 @@ class Ledger:
         if self.samples.windows_left and (self.samples.wanted or self.samples.taken):
             pairs = [(index, self.parameters[index].grad) for index in self.pending]
             self.samples.begin([(index, buffer) for index, buffer in pairs if buffer is not None])
+            self.sampled = True
 
     def settle_now(self) -> None:
         """Settle what is pending while a backward still runs: a step came from inside it."""
@@ -457,8 +459,9 @@ class Ledger:
             self.mixed = {}
         if self.stale_copies:
             self.stale_copies = {}
-        if self.samples.taken:
+        if self.sampled:
             self.samples.clear()
+            self.sampled = False
         if self.deposits:
             self.trained_before = True
             self.deposits = self.live_deposits = self.cleared_deposits = 0

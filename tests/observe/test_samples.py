@@ -132,6 +132,26 @@ def test_samples_are_bounded_in_size_and_in_windows() -> None:
     assert samples.windows_left == 0
 
 
+def test_windows_that_need_no_samples_leave_them_to_a_later_fault() -> None:
+    """Many healthy suspicions (a GAN's critic), then a loop that clips by value and does not clear."""
+    torch.manual_seed(0)
+    critic = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
+    optimizer = torch.optim.SGD(critic.parameters(), lr=0.01)
+    with gradkit.watch(report="never") as monitor:
+        for step in range(30):
+            if step < 20:
+                critic(torch.randn(8, 4)).mean().backward()
+                optimizer.zero_grad(set_to_none=False)
+            critic(torch.randn(8, 4)).square().mean().backward()
+            with torch.no_grad():
+                for p in critic.parameters():
+                    p.grad.clamp_(-0.05, 0.05)
+            optimizer.step()
+    (finding,) = monitor.findings
+    assert (finding.rule, finding.evidence["parameters_mixed"]) == ("GK101", 4)
+    assert 20 <= finding.first_step <= 24
+
+
 @pytest.mark.parametrize("gradient", [torch.ones(3).to_sparse(), torch.ones(3, dtype=torch.complex64), torch.ones(0)])
 def test_gradients_that_cannot_be_sampled_are_left_out(gradient: Tensor) -> None:
     samples = Samples()

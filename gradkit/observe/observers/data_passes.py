@@ -7,6 +7,7 @@ batches.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -58,7 +59,7 @@ class DataPasses(Observer):
         self._windows: list[int] = []
         self._awake_since = 0
         self._optimizer: int | None = None
-        self._parameters: list[Tensor] = []
+        self._parameters: list[weakref.ref[Tensor]] = []
         self._label = ""
         self._steps = 0
         self._site: Site | None = None
@@ -117,7 +118,7 @@ class DataPasses(Observer):
             self._windows.clear()
             if border is None:
                 self._borders = 0
-            elif any(p.grad is not None and bool(plain(p.grad).any()) for p in self._parameters):
+            elif self._holds_gradients():
                 self._border = border
             else:
                 self._open = 0
@@ -133,7 +134,7 @@ class DataPasses(Observer):
                 self.monitor.pause(self)
                 return
             self._optimizer = id(optimizer)
-            self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            self._parameters = [weakref.ref(p) for group in optimizer.param_groups for p in group["params"]]
         self._label, self._steps = self.monitor.place_of(optimizer)
         window, self._open = self._open, 0
         border, self._border = self._border, None
@@ -150,6 +151,11 @@ class DataPasses(Observer):
             self._windows.clear()
             self._ended = None
             self.monitor.pause(self)
+
+    def _holds_gradients(self) -> bool:
+        """Whether any gradient is there and not zero; read at the border of a pass only."""
+        parameters = [parameter for reference in self._parameters if (parameter := reference()) is not None]
+        return any(p.grad is not None and bool(plain(p.grad).any()) for p in parameters)
 
     def _find_border(self) -> _Border | None:
         """What is left over at the end of a pass with at least two full windows of one size."""

@@ -88,6 +88,7 @@ class SeveredPaths(Observer):
         if self._taint is not None:
             self._leave()
             self._judge(optimizer)
+            self._suspects = {}
             return
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         missing = self._missing.setdefault(id(optimizer), {})

@@ -77,7 +77,7 @@ def _file(value: Any, where: str) -> str:
     if path.is_dir() or not path.absolute().parent.is_dir():
         reason = "it is a folder" if path.is_dir() else f"there is no folder {quoted(str(path.parent))}"
         raise ConfigError(f"{where}: expected a file in a folder that exists, got {quoted(value)}: {reason}.")
-    return str(path)
+    return str(path.absolute())  # the script may change its working folder
 
 
 def _words(value: Any, where: str) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from gradkit.store import write_atomically
 
 INLINE, BASELINE = "comment", "baseline"
 SCHEMA_VERSION = 1
-_COMMENT = re.compile(r"#\s*gradkit:\s*ignore(?:\s*\[([^\]]*)\])?")
+_COMMENT = re.compile(r"#\s*gradkit:\s*ignore\b(?:\s*\[([^\]]*)\])?")
 
 
 def ignored_by_comment(finding: Finding) -> bool:

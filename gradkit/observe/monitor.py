@@ -140,8 +140,12 @@ class Monitor:
 
     # --- life ---------------------------------------------------------------------------------------------------
 
-    def start(self) -> Monitor:
+    def start(self, *, look_for_optimizers: bool = True) -> Monitor:
         """Attach and begin to observe; starting twice is refused.
+
+        Args:
+            look_for_optimizers: Find those that exist already, by a walk over all objects of the process; needless
+                where torch has only just been imported.
 
         Raises:
             ConfigError: The monitor is already running.
@@ -151,7 +155,7 @@ class Monitor:
         self._running = True
         self._started = time.perf_counter()
         self._start_observers()
-        for optimizer in self._named or self._living_optimizers():
+        for optimizer in self._named or (self._living_optimizers() if look_for_optimizers else ()):
             self._register(optimizer)
         TAP.attach(self)
         return self
@@ -196,6 +200,11 @@ class Monitor:
         if not self._running:
             return ()
         return TAP.attached + tuple(name for observer in self._observers for name in observer.attached)
+
+    def settle(self) -> None:
+        """Judge what has been measured but not yet read."""
+        if self._running:
+            self._flush()
 
     @property
     def findings(self) -> tuple[Finding, ...]:

@@ -67,13 +67,13 @@ def to_sarif(report: Report, root: Path | None = None) -> dict[str, Any]:
     return cleaned
 
 
-def write_sarif(report: Report, path: str | os.PathLike[str]) -> None:
-    """Write the report as one SARIF file, replacing an older one in a single move.
+def write_sarif(report: Report, path: str | os.PathLike[str], root: Path | None = None) -> None:
+    """Write the report as one SARIF file, replacing an older one in a single move; `root` as for `to_sarif`.
 
     Raises:
         OSError: The folder cannot be written.
     """
-    text = json.dumps(to_sarif(report), indent=2, allow_nan=False)
+    text = json.dumps(to_sarif(report, root), indent=2, allow_nan=False)
     write_atomically(Path(path), (text + "\n").encode("utf-8", "backslashreplace"))
 
 

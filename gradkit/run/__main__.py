@@ -41,12 +41,13 @@ def main() -> None:
     try:
         program.run()
     except BaseException as error:
-        hide_frames(error)
-        if type(error) is KeyboardInterrupt:
-            session.at_last = note_interrupt
-        if not (isinstance(error, SystemExit) and error.code in (None, 0, False)):
+        if not isinstance(error, SystemExit):
+            hide_frames(error)
+            if type(error) is KeyboardInterrupt:
+                session.at_last = note_interrupt
             raise
-        if not session.fails():
+        succeeded = error.code is None or (isinstance(error.code, int) and error.code == 0)
+        if not (succeeded and session.fails()):
             raise
     else:
         if not session.fails():

@@ -143,7 +143,7 @@ def own_file(path: str, rank: Rank) -> str:
     return str(whole_path.with_name(f"{whole_path.stem}.rank{rank.number}{whole_path.suffix}"))
 
 
-def merged_ranks(path: str, rank: Rank, write: Callable[[Report, str], None]) -> None:
+def merged_ranks(path: str, rank: Rank, write: Callable[[Report], None]) -> None:
     """Write what all ranks of this run have reported so far; whoever ends last writes the whole.
 
     No process waits for another. One that finds more files after writing than before it writes again, so the last
@@ -160,6 +160,6 @@ def merged_ranks(path: str, rank: Rank, write: Callable[[Report, str], None]) ->
             except (ValueError, KeyError, TypeError):  # not a report: somebody else's file of that name
                 continue
         if parts:
-            write(merge(parts), path)
+            write(merge(parts))
         if [number for number, file in enumerate(files) if Path(file).exists()] == there:
             return

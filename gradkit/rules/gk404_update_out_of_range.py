@@ -52,7 +52,7 @@ class UpdateOutOfRange(Rule[UpdateSizes], code="GK404", severity=Severity.WARNIN
             size = f"{statistics.median(against_start):.3g} times the norm of the weights training began with (median)"
         else:
             return
-        loss = statistics.median(now.losses[-10:])
+        loss = statistics.median([loss for loss in now.losses[-10:] if not math.isnan(loss)])
         rate = "" if now.learning_rate is None else f" at learning rate {now.learning_rate:g}"
         yield self.finding(
             step=now.step,
@@ -79,5 +79,5 @@ class UpdateOutOfRange(Rule[UpdateSizes], code="GK404", severity=Severity.WARNIN
     @staticmethod
     def _rose(now: UpdateSizes) -> bool:
         """Whether the last ten losses are at twice the first, and most above it; NaN, an unknown loss, is not."""
-        last, first = now.losses[-10:], now.first_loss
+        last, first = [loss for loss in now.losses[-10:] if not math.isnan(loss)], now.first_loss
         return sum(loss > first for loss in last) >= 8 and statistics.median(last) >= first + abs(first)

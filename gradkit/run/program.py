@@ -209,12 +209,13 @@ def _check_module(name: str) -> None:
     parts = name.split(".")
     for count in range(1, len(parts) + 1):
         whole = ".".join(parts[:count])
-        spec = None
-        if parts[count - 1]:
-            for finder in sys.meta_path:
-                spec = finder.find_spec(whole, where)
-                if spec is not None:
-                    break
+        # By its last name alone: a namespace package looks its parent up among the imported modules.
+        part, spec = parts[count - 1], None
+        if part and where is not None:
+            spec = importlib.machinery.PathFinder.find_spec(part, list(where))
+        elif part:
+            specs = (finder.find_spec(part, None) for finder in sys.meta_path)
+            spec = next((found for found in specs if found is not None), None)
         if spec is None:
             known = [info.name for info in pkgutil.iter_modules(list(where) if where is not None else None)]
             near = did_you_mean(parts[count - 1], known)

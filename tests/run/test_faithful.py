@@ -59,6 +59,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("programs")
     (folder / "script.py").write_text(SURROUNDINGS)
     (folder / "link.py").symlink_to("elsewhere/real.py")
+    (folder / "space" / "inner").mkdir(parents=True)
+    (folder / "space" / "inner" / "module.py").write_text(SURROUNDINGS)
     for name in ("directory", "elsewhere", "package", "package/inner"):
         (folder / name).mkdir()
         (folder / name / "__main__.py").write_text(SURROUNDINGS)
@@ -79,6 +81,7 @@ PROGRAMS = {
     "module of a package": ("-m", "package.module", "x"),
     "package": ("-m", "package", "x"),
     "package in a package": ("-m", "package.inner"),
+    "package without an __init__.py": ("-m", "space.inner.module", "x"),
     "directory": ("directory", "--select", "GK1"),
     "zip file": ("program.zip", "x"),
 }

@@ -11,6 +11,13 @@ from torch._dynamo.utils import counters
 import gradkit
 
 
+@pytest.fixture(autouse=True)
+def nothing_stays_compiled():
+    """While compiled code exists no hook is attached to forwards: it would change what later tests see."""
+    yield
+    reset()
+
+
 def trained(backend, watched):
     """Weights, number of graphs and of graph breaks after ten steps of a compiled model."""
     reset()

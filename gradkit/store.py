@@ -149,7 +149,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RunFolderError(f"{folder} is no run folder: it has no {MANIFEST}.") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except RecursionError:
+        raise RunFolderError(f"{path} is nested too deeply to be one of gradkit's.") from None
+    except (OSError, ValueError) as error:
         raise RunFolderError(f"{path} cannot be read: {error}.") from None
     if not isinstance(manifest, dict) or manifest.get("schema_version") != SCHEMA_VERSION:
         found = manifest.get("schema_version") if isinstance(manifest, dict) else type(manifest).__name__

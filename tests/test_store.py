@@ -131,5 +131,5 @@ def test_windows_of_two_optimizers_in_one_step_are_both_read(tmp_path):
 
 def test_a_manifest_nested_too_deeply_is_refused_in_words(tmp_path):
     (tmp_path / "run.json").write_text("[" * 100_000)
-    with pytest.raises(RunFolderError, match="cannot be read"):
+    with pytest.raises(RunFolderError, match="nested too deeply"):
         read_manifest(tmp_path)

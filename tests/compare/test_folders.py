@@ -29,7 +29,7 @@ DAMAGED = {
     "timings-is-text": (json.dumps(manifest(timings="fast")), "`timings` is str"),
     "findings-is-dict": (json.dumps(manifest(findings={})), "`findings` is dict"),
     "seed-is-list": (json.dumps(manifest(seed=[1])), "`seed` is list"),
-    "nested": ("[" * 200_000 + "]" * 200_000, "cannot be read"),
+    "nested": ("[" * 200_000 + "]" * 200_000, "nested too deeply"),
 }
 
 

@@ -22,12 +22,13 @@ def merge(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """One report of the form of `gradkit.report`, over all tests, with a further key `tests`.
 
     Findings with the same rule and line are one finding, with the sum of their counts. Each test lists the
-    positions of its findings in `findings`.
+    positions of its findings in `findings`. The order of the records, which differs under xdist, does not matter.
 
     Args:
         records: What the tests reported: test, outcome and report.
     """
     document = to_json(Report(findings=()))
+    records = sorted(records, key=lambda record: str(record["test"]))
     documents = [record["report"] for record in records]
     for each in documents:
         document["environment"].update(each["environment"])
@@ -56,7 +57,7 @@ def merge(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             "backwards": record["report"]["run"]["backwards"],
             "findings": [places[_key(finding)] for finding in record["report"]["findings"]],
         }
-        for record in sorted(records, key=lambda record: str(record["test"]))
+        for record in records
     ]
     return document
 

@@ -78,15 +78,21 @@ class Ledger:
     Args:
         optimizer: Watched by weak reference; its parameters are listed once and again when its groups change.
         number: Which optimizer of the run it is, from 0.
-        label: How messages call it.
+        name_it: Gives the next optimizer of a class its name for messages. It is asked at the first step, or when
+            something is said before: optimizers that merely live in the process are not numbered.
         reader: Brings norms to the host on a budget.
         deep: Keep copies of consumed gradients that a backward adds to, for the values of deep mode.
     """
 
-    def __init__(self, optimizer: Optimizer, number: int, label: str, reader: Reader, deep: bool = False) -> None:
+    def __init__(
+        self, optimizer: Optimizer, number: int, name_it: Callable[[str], str], reader: Reader, deep: bool = False
+    ) -> None:
         self.reference = weakref.ref(optimizer)
         self.number = number
-        self.label = label
+        self._label = type(optimizer).__name__
+        self.bystander = False
+        """It lived before anyone watched; until it steps it is not known to be of this run."""
+        self._name_it: Callable[[str], str] | None = name_it
         self.deep = deep
         self.steps = 0
         self.deposits_total = 0
@@ -141,6 +147,17 @@ class Ledger:
         self.cleared_known = False
         self.adopt(optimizer)
         self.uncertain = False
+
+    @property
+    def label(self) -> str:
+        """How messages call it."""
+        self.name()
+        return self._label
+
+    def name(self) -> None:
+        """Give it its label; once it has one this does nothing."""
+        if self._name_it is not None:
+            self._label, self._name_it = self._name_it(self._label), None
 
     def adopt(self, optimizer: Optimizer) -> bool:
         """List the optimizer's parameters again if its groups changed; what is known of those that stayed is kept."""

@@ -121,8 +121,9 @@ class Monitor:
         self._judged: dict[int, Verdict | None] = {}
         self._wrapped: set[int] = set()
         self._labels: dict[str, int] = {}
-        self._parameters: set[int] = set()
+        self._registered = 0
         self._optimizers = 0
+        self._parameters: set[int] = set()
         self._reported: dict[tuple[str, tuple[tuple[int, ...], ...]], int] = {}
         self._namer = Namer(self.models)
         self._deep = deep.Deep(self.reader)
@@ -156,7 +157,9 @@ class Monitor:
         self._started = time.perf_counter()
         self._start_observers()
         for optimizer in self._named or (self._living_optimizers() if look_for_optimizers else ()):
-            self._register(optimizer)
+            ledger = self._register(optimizer)
+            if ledger is not None and not self._named:
+                ledger.bystander = True
         TAP.attach(self)
         return self
 
@@ -180,6 +183,8 @@ class Monitor:
             self._note_gaps()
         except Exception as error:  # what is left to do after training must not cost the user the training
             self.contain("stop", error)
+        for ledger in self._ledger_list:
+            self._count(ledger)
         self._ledgers.clear()
         self._ledger_list.clear()
         if self._print_at_end == "always" or (self._print_at_end == "findings" and self.engine.findings()):
@@ -217,11 +222,13 @@ class Monitor:
     def info(self) -> RunInfo:
         """Totals so far."""
         seconds = time.perf_counter() - self._started if self._running else self._seconds
+        alive = [ledger for ledger in self._ledger_list if self._takes_part(ledger)]
+        parameters = self._parameters.union(*(map(id, ledger.parameters) for ledger in alive))
         return RunInfo(
             steps=self._steps,
             backwards=self.backwards,
-            optimizers=self._optimizers,
-            parameters=len(self._parameters),
+            optimizers=self._optimizers + len(alive),
+            parameters=len(parameters),
             overhead_seconds=self.reader.seconds,
             reads=self.reader.reads,
             seconds=seconds,
@@ -350,19 +357,33 @@ class Monitor:
             return None
         if not self._named and self.models and not self._belongs(optimizer):
             return None
-        kind = type(optimizer).__name__
-        number = self._labels[kind] = self._labels.get(kind, 0) + 1
-        label = kind if number == 1 else f"{kind}#{number}"
-        ledger = Ledger(optimizer, self._optimizers, label, self.reader, self.deep)
-        self._optimizers += 1
+        ledger = Ledger(optimizer, self._registered, self._next_label, self.reader, self.deep)
+        self._registered += 1
         ledger.created_site = self._constructed_at
         self._ledgers[key] = ledger
         self._ledger_list.append(ledger)
-        self._parameters.update(map(id, ledger.parameters))
         weakref.finalize(optimizer, _drop, weakref.ref(self), key, weakref.ref(ledger)).atexit = False
         if self._calls["optimizer_created"]:
             self._tell("optimizer_created", optimizer)
         return ledger
+
+    def _next_label(self, kind: str) -> str:
+        number = self._labels[kind] = self._labels.get(kind, 0) + 1
+        return kind if number == 1 else f"{kind}#{number}"
+
+    @property
+    def optimizers_at_work(self) -> int:
+        """How many are alive and part of the run: not those that lived before it and have not stepped in it."""
+        return sum(not ledger.bystander or ledger.steps > 0 for ledger in self._ledger_list)
+
+    def _takes_part(self, ledger: Ledger) -> bool:
+        return bool(self._named or ledger.steps)
+
+    def _count(self, ledger: Ledger) -> None:
+        """Keep of an optimizer that is given up what the totals need."""
+        if self._takes_part(ledger):
+            self._optimizers += 1
+            self._parameters.update(map(id, ledger.parameters))
 
     def trained_parameters(self) -> dict[int, Tensor]:
         """The parameters of all optimizers that have stepped, by their ids."""
@@ -388,6 +409,7 @@ class Monitor:
     def drop(self, key: int, ledger: Ledger | None) -> None:
         """Forget an optimizer that was freed, and with it the parameters it held."""
         if ledger is not None and self._ledgers.get(key) is ledger:
+            self._count(ledger)
             del self._ledgers[key]
             self._ledger_list.remove(ledger)
 
@@ -488,6 +510,7 @@ class Monitor:
         if nested:
             return
         ledger.adopt(optimizer)
+        ledger.name()
         ledger.in_step = True
         ledger.in_step_deposit = False
         if outer is not None:

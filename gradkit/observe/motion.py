@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -124,11 +125,15 @@ class Motion:
     before: list[Tensor] | None = None
 
     @classmethod
-    def of(cls, optimizer: Optimizer) -> Motion:
-        """Begin with an optimizer that is about to step."""
+    def of(cls, optimizer: Optimizer, died: Callable[[weakref.ref[Optimizer]], None]) -> Motion:
+        """Begin with an optimizer that is about to step; `died` is told when it is freed, to drop the parameters."""
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         return cls(
-            weakref.ref(optimizer), parameters, list(map(id, parameters)), Sample(parameters), checksums(parameters)
+            weakref.ref(optimizer, died),
+            parameters,
+            list(map(id, parameters)),
+            Sample(parameters),
+            checksums(parameters),
         )
 
     def resume(self, optimizer: Optimizer) -> bool:

@@ -94,7 +94,8 @@ def test_a_hundred_thousand_watched_steps_grow_by_less_than_a_megabyte(options):
 
 def test_models_and_optimizers_of_a_search_die_while_the_process_is_watched():
     alive = []
-    with gradkit.watch(report="never"):
+    with gradkit.watch(report="never") as monitor:
+        before = monitor.optimizers()  # those that other tests left alive
         for _ in range(30):
             model = nn.Linear(3, 1)
             optimizer = torch.optim.Adam(model.parameters())
@@ -106,3 +107,4 @@ def test_models_and_optimizers_of_a_search_die_while_the_process_is_watched():
         del model, optimizer
         gc.collect()
         assert sum(reference() is not None for reference in alive) == 0
+        assert [optimizer for optimizer in monitor.optimizers() if all(optimizer is not old for old in before)] == []

@@ -100,12 +100,22 @@ def test_mistakes_beside_hydras_views_are_one_line(arguments, said, capsys):
 
 
 @pytest.mark.parametrize("arguments", [["--info", "searchpath"], ["--info"], ["--hydra-help"], ["-sc", "install=bash"]])
-def test_hydras_views_answer(arguments, capsys, monkeypatch):
-    # Hydra prints some views by a handler that it adds where there is none: an earlier test may have left one.
-    monkeypatch.setattr(logging.getLogger(), "handlers", [])
-    logging.disable(logging.NOTSET)
+def test_hydras_views_answer(arguments, capsys):
     assert main(arguments) == 0
     assert len(capsys.readouterr().out.splitlines()) > 5
+
+
+def test_a_run_leaves_the_loggers_of_the_process_alone(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    mine = logging.getLogger("someone.elses")
+    before = (mine.disabled, logging.getLogger().level, list(logging.getLogger().handlers))
+    assert main(["trainer.max_steps=1", "trainer.progress=none"]) == 0
+    assert (
+        (mine.disabled, logging.getLogger().level, list(logging.getLogger().handlers)) == before == (False, *before[1:])
+    )
+    capsys.readouterr()
+    assert main(["--info", "searchpath"]) == 0
+    assert "Provider" in capsys.readouterr().out
 
 
 def test_completion_offers_the_choices(capsys, monkeypatch):

@@ -138,7 +138,7 @@ class MembershipObserver(Observer):
         started = time.perf_counter()
         self._stepped = True
         arrived = self._outsiders.end_window()
-        watched = max(1, len(self.monitor.optimizers()))
+        watched = max(1, self.monitor.optimizers_at_work)
         if self._took_part:
             self._observed += 1
             self._looked += 1

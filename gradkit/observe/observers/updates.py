@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -73,9 +75,9 @@ class UpdatesObserver(Observer):
         started = time.perf_counter()
         motion = self._motions.get(id(optimizer))
         if motion is None or not motion.resume(optimizer):
-            motion = self._motions[id(optimizer)] = Motion.of(optimizer)
+            self._forget(id(optimizer))
+            motion = self._motions[id(optimizer)] = Motion.of(optimizer, partial(self._died, id(optimizer)))
             self._said[id(optimizer)] = set()
-            self._earlier.pop(id(optimizer), None)
             self._declared[id(optimizer)] = self._declared_frozen(motion) if self.monitor.frozen else set()
         if self._measures(motion):
             motion.before = motion.sample.take()
@@ -108,9 +110,9 @@ class UpdatesObserver(Observer):
             self._judge_motion(motion, step)
         self._steps += 1
         self._spent += time.perf_counter() - started
-        watched = max(1, len(self.monitor.optimizers()))
+        watched = max(1, self.monitor.optimizers_at_work)
         dense = not self._looks and self._steps < DENSE_STEPS * watched
-        suspicious = self._steps < LONGEST_LOOK * watched and any(map(self._is_open, self._motions.values()))
+        suspicious = self._steps < LONGEST_LOOK * watched and any(map(self._is_open, list(self._motions.values())))
         if not dense and not suspicious and self._steps >= watched and not self._earlier:
             self._rest()
 
@@ -120,6 +122,16 @@ class UpdatesObserver(Observer):
         self._frozen.clear()
         self._earlier.clear()
         self._loss = None
+
+    def _died(self, key: int, reference: weakref.ref[Optimizer]) -> None:
+        motion = self._motions.get(key)
+        if motion is not None and motion.reference is reference:
+            self._forget(key)
+
+    def _forget(self, key: int) -> None:
+        """Let go of all that is known of an optimizer, and of its parameters."""
+        for known in (self._motions, self._said, self._declared, self._frozen, self._earlier):
+            known.pop(key, None)
 
     def _measures(self, motion: Motion) -> bool:
         return not motion.moves or bool(motion.ratios) or self._looks % MEASURE_EVERY == 0
@@ -147,11 +159,7 @@ class UpdatesObserver(Observer):
         self._steps = 0
         self._loss = None
         self._frozen.clear()
-        for key, motion in list(self._motions.items()):
-            if motion.reference() is None:
-                del self._motions[key]
-                self._said.pop(key, None)
-                self._declared.pop(key, None)
+        for motion in list(self._motions.values()):
             motion.release()
         self.monitor.pause(self, pause)
 

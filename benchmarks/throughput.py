@@ -36,17 +36,11 @@ from torch.nn import functional as F
 from gradkit.store import Complaints, RunStore
 from gradkit.train.context import JobContext
 from gradkit.train.display import Display
-from gradkit.train.schema import (
-    GradientConfig,
-    InferenceConfig,
-    LogisticModel,
-    LossConfig,
-    ScheduleConfig,
-    SgdOptimizer,
-    SyntheticData,
-    TrainConfig,
-    TrainerConfig,
-)
+from gradkit.train.schema import TrainConfig
+from gradkit.train.schema.data import SyntheticData
+from gradkit.train.schema.loop import InferenceConfig, TrainerConfig
+from gradkit.train.schema.models import GradientConfig, LogisticModel, LossConfig
+from gradkit.train.schema.optimizers import ScheduleConfig, SgdOptimizer
 from gradkit.train.session import Session
 
 BATCHES = (64, 1024, 16384)

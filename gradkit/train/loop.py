@@ -19,7 +19,8 @@ from gradkit.train.data import Batches
 from gradkit.train.gradients import GradientMethod
 from gradkit.train.recorder import Recorder
 from gradkit.train.schedules import Schedule
-from gradkit.train.schema import FaultConfig, TrainerConfig
+from gradkit.train.schema.faults import FaultConfig
+from gradkit.train.schema.loop import TrainerConfig
 
 _NOTHING = nullcontext()
 

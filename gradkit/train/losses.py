@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from gradkit.errors import ConfigError, did_you_mean
 from gradkit.train.models.notebook import Notebook
-from gradkit.train.schema import CustomLoss, LossConfig
+from gradkit.train.schema.models import CustomLoss, LossConfig
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 """Logits (batch,) and targets (batch,) in [0, 1] to a 0-dim mean loss, without penalties."""

@@ -11,7 +11,7 @@ from lightning.fabric.loggers.csv_logs import CSVLogger
 from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 
 from gradkit.store import Complaints
-from gradkit.train.schema import LoggerConfig
+from gradkit.train.schema.loop import LoggerConfig
 
 
 class Mirrors:

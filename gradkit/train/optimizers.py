@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from gradkit.errors import ConfigError, did_you_mean
-from gradkit.train.schema import (
-    GROUPS,
+from gradkit.train.schema import GROUPS
+from gradkit.train.schema.optimizers import (
     AdagradOptimizer,
     AdamOptimizer,
     LbfgsOptimizer,

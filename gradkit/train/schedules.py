@@ -11,8 +11,8 @@ import torch
 from torch.optim import lr_scheduler
 
 from gradkit.errors import ConfigError, did_you_mean
-from gradkit.train.schema import (
-    GROUPS,
+from gradkit.train.schema import GROUPS
+from gradkit.train.schema.optimizers import (
     CosineSchedule,
     OneCycleSchedule,
     PlateauSchedule,

@@ -29,7 +29,8 @@ from gradkit.train.models import build_model
 from gradkit.train.optimizers import build_optimizer
 from gradkit.train.recorder import Recorder
 from gradkit.train.schedules import build_schedule
-from gradkit.train.schema import NotebookModel, TrainConfig
+from gradkit.train.schema import TrainConfig
+from gradkit.train.schema.models import NotebookModel
 from gradkit.train.signals import StopSignals
 from gradkit.train.watching import Watching
 

@@ -15,7 +15,7 @@ from gradkit.records import Window
 from gradkit.report.json_report import to_json
 from gradkit.report.text import Report
 from gradkit.store import RunStore
-from gradkit.train.schema import WatchConfig
+from gradkit.train.schema.loop import WatchConfig
 
 EVENT = "window"
 ROWS_SHOWN = 10

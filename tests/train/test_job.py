@@ -21,7 +21,7 @@ def test_breast_cancer_is_learned_as_well_as_by_scikit_learn(tmp_path: Path) -> 
     from sklearn.linear_model import LogisticRegression
 
     from gradkit.train.data import load_dataset
-    from gradkit.train.schema import BreastCancerData
+    from gradkit.train.schema.data import BreastCancerData
 
     accuracies, aurocs, references = [], [], []
     for seed in range(10):

@@ -10,7 +10,7 @@ from torch import Tensor
 from gradkit.errors import ConfigError
 from gradkit.train.losses import Penalty, build_loss, smooth
 from gradkit.train.models import build_model
-from gradkit.train.schema import CustomLoss, LogisticModel, LossConfig, MlpModel, NotebookModel
+from gradkit.train.schema.models import CustomLoss, LogisticModel, LossConfig, MlpModel, NotebookModel
 
 FORMS = ["bce_with_logits", "bce_on_probabilities", "textbook"]
 

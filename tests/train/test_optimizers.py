@@ -9,7 +9,7 @@ from torch import nn
 
 from gradkit.errors import ConfigError
 from gradkit.train.optimizers import TAKES_SPARSE, build_optimizer, detect_sparse
-from gradkit.train.schema import (
+from gradkit.train.schema.optimizers import (
     AdagradOptimizer,
     AdamOptimizer,
     LbfgsOptimizer,

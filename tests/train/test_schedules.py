@@ -11,7 +11,7 @@ from torch.optim import lr_scheduler
 
 from gradkit.errors import ConfigError
 from gradkit.train.schedules import Schedule, build_schedule
-from gradkit.train.schema import (
+from gradkit.train.schema.optimizers import (
     CosineSchedule,
     OneCycleSchedule,
     PlateauSchedule,

@@ -8,31 +8,28 @@ from gradkit.config.ranges import check_ranges
 from gradkit.errors import ConfigError
 from gradkit.train import validate
 from gradkit.train.combinations import COMBINATIONS
-from gradkit.train.schema import (
-    AdamOptimizer,
+from gradkit.train.schema import TrainConfig
+from gradkit.train.schema.data import (
     BreastCancerData,
-    CnnDigitsModel,
-    CosineSchedule,
     CsvData,
+    DigitsOddData,
+    NpyData,
+    SyntheticData,
+    WorkedExampleData,
+)
+from gradkit.train.schema.faults import SteppedTwiceFault, UnzeroedFault
+from gradkit.train.schema.loop import TrainerConfig
+from gradkit.train.schema.models import (
+    CnnDigitsModel,
     CustomLoss,
     CustomModel,
-    DigitsOddData,
     GradientConfig,
-    LbfgsOptimizer,
     LogisticModel,
     LossConfig,
     MlpModel,
     NotebookModel,
-    NpyData,
-    SgdOptimizer,
-    SteppedTwiceFault,
-    SyntheticData,
-    TrainConfig,
-    TrainerConfig,
-    UnzeroedFault,
-    WarmupSchedule,
-    WorkedExampleData,
 )
+from gradkit.train.schema.optimizers import AdamOptimizer, CosineSchedule, LbfgsOptimizer, SgdOptimizer, WarmupSchedule
 from gradkit.train.validate import check, nearest_path
 
 
@@ -302,7 +299,7 @@ def test_values_out_of_range_are_refused_and_the_edge_is_not(case):
     ],
 )
 def test_absent_package_is_named_with_its_command(part, package, command, monkeypatch):
-    from gradkit.train.schema import LoggerConfig
+    from gradkit.train.schema.loop import LoggerConfig
 
     part = {key: LoggerConfig(**value) if isinstance(value, dict) else value for key, value in part.items()}
     check(config(**part))

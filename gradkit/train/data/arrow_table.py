@@ -15,7 +15,7 @@ from gradkit.train.data.files import quoted
 from gradkit.train.data.labels import LabelPair, choose_labels, missing_labels
 from gradkit.train.data.prepare import EXACT_INTEGERS
 from gradkit.train.data.samples import Array, Samples, rows_per_block
-from gradkit.train.schema import TableData
+from gradkit.train.schema.data import TableData
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from gradkit.errors import ConfigError
 from gradkit.train.data.columns import choose_features
 from gradkit.train.data.dataset import Dataset, Split
 from gradkit.train.data.samples import Array, ArrayBlocks, Samples
-from gradkit.train.schema import BreastCancerData, WorkedExampleData
+from gradkit.train.schema.data import BreastCancerData, WorkedExampleData
 
 
 def breast_cancer(config: BreastCancerData) -> Samples:

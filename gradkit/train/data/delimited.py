@@ -11,7 +11,7 @@ from gradkit.errors import ConfigError, DataError
 from gradkit.train.data.arrow_table import import_pyarrow, samples_from_table
 from gradkit.train.data.files import checked_file, fingerprint, head, named, quoted, translated
 from gradkit.train.data.samples import Samples
-from gradkit.train.schema import CsvData
+from gradkit.train.schema.data import CsvData
 
 RAGGED = re.compile(r"(?:Row #(?P<line>\d+): )?Expected (?P<expected>\d+) columns, got (?P<got>\d+)")
 """What pyarrow says of a row with too few or too many cells."""

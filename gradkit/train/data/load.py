@@ -11,7 +11,7 @@ from gradkit.train.data.parquet import read_parquet
 from gradkit.train.data.prepare import prepare
 from gradkit.train.data.samples import Samples
 from gradkit.train.data.synthetic import synthetic
-from gradkit.train.schema import (
+from gradkit.train.schema.data import (
     BreastCancerData,
     CsvData,
     DataConfig,

@@ -11,7 +11,7 @@ from gradkit.errors import DataError, did_you_mean
 from gradkit.train.data.files import checked_file, fingerprint, head, named, quoted, require_memory, translated
 from gradkit.train.data.labels import map_array
 from gradkit.train.data.samples import Array, ArrayBlocks, Samples
-from gradkit.train.schema import NpyData
+from gradkit.train.schema.data import NpyData
 
 NPY_MAGIC = b"\x93NUMPY"
 ZIP_MAGIC = b"PK"

@@ -7,7 +7,7 @@ from gradkit.train.data.arrow_table import import_pyarrow, samples_from_table
 from gradkit.train.data.columns import choose_columns
 from gradkit.train.data.files import checked_file, fingerprint, named, require_memory, translated
 from gradkit.train.data.samples import Samples
-from gradkit.train.schema import ParquetData
+from gradkit.train.schema.data import ParquetData
 
 
 def read_parquet(config: ParquetData) -> Samples:

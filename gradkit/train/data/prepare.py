@@ -11,7 +11,7 @@ from gradkit.train.data.files import quoted, require_memory
 from gradkit.train.data.samples import Array, Samples
 from gradkit.train.data.scaling import Moments, Scale
 from gradkit.train.data.splits import SplitIndices, stratified_indices
-from gradkit.train.schema import DataConfig
+from gradkit.train.schema.data import DataConfig
 
 EXACT_INTEGERS = 2**53
 """Integers up to this size are exact in float64."""

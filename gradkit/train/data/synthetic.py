@@ -14,7 +14,7 @@ from torch import Tensor
 from gradkit.errors import ConfigError
 from gradkit.train.data.files import require_memory
 from gradkit.train.data.samples import Array, Samples, rows_per_block
-from gradkit.train.schema import SyntheticData
+from gradkit.train.schema.data import SyntheticData
 
 RECIPE = "synthetic-1"
 """Part of the fingerprint; to be changed with anything that changes the numbers."""

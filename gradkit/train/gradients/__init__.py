@@ -14,7 +14,7 @@ from gradkit.train.gradients.manual import ManualGradient
 from gradkit.train.gradients.method import GradientMethod
 from gradkit.train.losses import LossFunction, Penalty
 from gradkit.train.models import Logistic
-from gradkit.train.schema import GradientConfig, LossConfig
+from gradkit.train.schema.models import GradientConfig, LossConfig
 
 __all__ = ["GradientMethod", "build_gradient"]
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gradkit.errors import ConfigError
 from gradkit.train.losses import smooth
-from gradkit.train.schema import LossConfig
+from gradkit.train.schema.models import LossConfig
 
 _SMALLEST_SLOPE = 9.999999960041972e-13
 """Floor of p (1 - p): 1e-12 rounded to float32, which is what ATen uses in float64 as well.

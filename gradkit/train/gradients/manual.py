@@ -16,7 +16,7 @@ from gradkit.train.gradients.mlp import MlpDerivation
 from gradkit.train.gradients.notebook import NotebookDerivation
 from gradkit.train.losses import LossFunction, Penalty
 from gradkit.train.models import Logistic, Mlp, Notebook
-from gradkit.train.schema import LossConfig
+from gradkit.train.schema.models import LossConfig
 
 
 def derivation_of(model: nn.Module) -> Derivation:

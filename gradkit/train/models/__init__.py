@@ -14,8 +14,8 @@ from gradkit.train.models.deep_sigmoid import DeepSigmoid
 from gradkit.train.models.logistic import Logistic
 from gradkit.train.models.mlp import Mlp
 from gradkit.train.models.notebook import Notebook
-from gradkit.train.schema import (
-    GROUPS,
+from gradkit.train.schema import GROUPS
+from gradkit.train.schema.models import (
     CnnDigitsModel,
     CustomModel,
     DeepSigmoidModel,

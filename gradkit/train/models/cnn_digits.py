@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gradkit.errors import ConfigError
-from gradkit.train.schema import CnnDigitsModel
+from gradkit.train.schema.models import CnnDigitsModel
 
 IMAGE_SHAPE = (1, 8, 8)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gradkit.errors import ConfigError
-from gradkit.train.schema import CustomModel
+from gradkit.train.schema.models import CustomModel
 
 _PROBE = 2
 """Samples in the trial batch: with one, a lost batch axis would go unnoticed."""

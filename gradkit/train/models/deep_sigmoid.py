@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gradkit.train.schema import DeepSigmoidModel
+from gradkit.train.schema.models import DeepSigmoidModel
 
 
 class DeepSigmoid(nn.Module):

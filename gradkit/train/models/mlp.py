@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gradkit.errors import ConfigError
-from gradkit.train.schema import MlpModel
+from gradkit.train.schema.models import MlpModel
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,

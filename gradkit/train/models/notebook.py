@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gradkit.errors import ConfigError
-from gradkit.train.schema import NotebookModel
+from gradkit.train.schema.models import NotebookModel
 
 
 class Notebook(nn.Module):

@@ -9,7 +9,7 @@ import torch
 
 from gradkit.errors import ConfigError, DataError
 from gradkit.train.data import load_dataset
-from gradkit.train.schema import CsvData
+from gradkit.train.schema.data import CsvData
 
 ROWS = [(row * 0.5, row * 7 % 5, row % 2) for row in range(40)]
 GOOD = "a,b,y\n" + "".join(f"{a},{b},{y}\n" for a, b, y in ROWS)

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 
 from gradkit.errors import ConfigError, DataError
 from gradkit.train.data import Dataset, load_dataset
-from gradkit.train.schema import CsvData, NpyData, ParquetData
+from gradkit.train.schema.data import CsvData, NpyData, ParquetData
 
 pyarrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")

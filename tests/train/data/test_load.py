@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from gradkit.errors import ConfigError, DataError
 from gradkit.train.data import load_dataset
 from gradkit.train.data import synthetic as synthetic_module
-from gradkit.train.schema import BreastCancerData, DataConfig, DigitsOddData, SyntheticData, WorkedExampleData
+from gradkit.train.schema.data import BreastCancerData, DataConfig, DigitsOddData, SyntheticData, WorkedExampleData
 
 
 def splits(dataset):

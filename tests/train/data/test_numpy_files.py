@@ -10,7 +10,7 @@ import torch
 from gradkit.errors import DataError
 from gradkit.train.data import load_dataset
 from gradkit.train.data.numpy_files import read_numpy
-from gradkit.train.schema import NpyData
+from gradkit.train.schema.data import NpyData
 
 X = np.random.default_rng(0).standard_normal((40, 3))
 Y = np.tile([0, 1], 20)

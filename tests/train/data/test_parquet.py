@@ -7,7 +7,7 @@ import pytest
 
 from gradkit.errors import DataError
 from gradkit.train.data import load_dataset
-from gradkit.train.schema import ParquetData
+from gradkit.train.schema.data import ParquetData
 
 pyarrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from gradkit.train.gradients import GradientMethod, build_gradient
 from gradkit.train.losses import build_loss
 from gradkit.train.models import build_model
-from gradkit.train.schema import GradientConfig, LogisticModel, LossConfig, MlpModel, ModelConfig, NotebookModel
+from gradkit.train.schema.models import GradientConfig, LogisticModel, LossConfig, MlpModel, ModelConfig, NotebookModel
 
 MODELS: dict[str, ModelConfig] = {
     "notebook": NotebookModel(feature=1),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gradkit.train.gradients.both import BothGradients
-from gradkit.train.schema import LogisticModel, LossConfig
+from gradkit.train.schema.models import LogisticModel, LossConfig
 from tests.train.gradients.cases import LOSSES, MODELS, batch, gradients, make
 
 

@@ -13,7 +13,7 @@ from gradkit.errors import ConfigError
 from gradkit.train.gradients import build_gradient
 from gradkit.train.losses import build_loss
 from gradkit.train.models import build_model
-from gradkit.train.schema import (
+from gradkit.train.schema.models import (
     CnnDigitsModel,
     CustomLoss,
     DeepSigmoidModel,

@@ -10,7 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 from gradkit.train.gradients import build_gradient
 from gradkit.train.losses import build_loss
 from gradkit.train.models import build_model
-from gradkit.train.schema import GradientConfig, LossConfig, MlpModel
+from gradkit.train.schema.models import GradientConfig, LossConfig, MlpModel
 from tests.train.gradients.cases import batch
 
 

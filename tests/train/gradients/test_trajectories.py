@@ -9,16 +9,11 @@ from gradkit.train.gradients import build_gradient
 from gradkit.train.losses import build_loss
 from gradkit.train.models import build_model
 from gradkit.train.optimizers import build_optimizer
-from gradkit.train.schema import (
+from gradkit.train.schema.models import GradientConfig, LogisticModel, LossConfig, MlpModel, ModelConfig, NotebookModel
+from gradkit.train.schema.optimizers import (
     AdagradOptimizer,
     AdamOptimizer,
-    GradientConfig,
     LbfgsOptimizer,
-    LogisticModel,
-    LossConfig,
-    MlpModel,
-    ModelConfig,
-    NotebookModel,
     OptimizerConfig,
     RmspropOptimizer,
     SgdOptimizer,

@@ -8,7 +8,7 @@ from torch import nn
 
 from gradkit.errors import ConfigError
 from gradkit.train.models import build_model
-from gradkit.train.schema import (
+from gradkit.train.schema.models import (
     CnnDigitsModel,
     CustomModel,
     DeepSigmoidModel,

@@ -140,6 +140,7 @@ def train(config: TrainConfig, context: JobContext, fabric: Fabric, display: Dis
     Raises:
         GradkitError: Data, model or checkpoint cannot be used; the manifest says so too.
     """
+    from gradkit.train.facts import facts, introduction
     from gradkit.train.session import Session
 
     complaints = Complaints()
@@ -165,8 +166,8 @@ def train(config: TrainConfig, context: JobContext, fabric: Fabric, display: Dis
         session = Session(config, context, fabric, display, store, complaints, attempt)
         if store is not None:
             store.manifest.pop("error", None)
-            store.update(**entry, **session.facts())
-        display.say(*session.introduction())
+            store.update(**entry, **facts(session))
+        display.say(*introduction(session))
         if fabric.world_size == 1:  # one of several may not leave between two steps: the others would wait for it
             signals.defer()
         summary = session.run(signals)

@@ -18,7 +18,6 @@ from gradkit.train.checkpoints import BEST, Checkpoints, load
 from gradkit.train.context import JobContext
 from gradkit.train.data import Batches, Split, load_dataset
 from gradkit.train.display import Display
-from gradkit.train.environment import effective_precision, environment, versions
 from gradkit.train.evaluate import evaluate
 from gradkit.train.faults import loop_with_fault
 from gradkit.train.gradients import build_gradient
@@ -27,6 +26,7 @@ from gradkit.train.losses import build_loss
 from gradkit.train.mirrors import Mirrors
 from gradkit.train.models import build_model
 from gradkit.train.optimizers import build_optimizer
+from gradkit.train.random_state import restore_rng, rng_state, seed_everything
 from gradkit.train.recorder import Recorder
 from gradkit.train.schedules import build_schedule
 from gradkit.train.schema import TrainConfig
@@ -151,55 +151,6 @@ class Session:
             stop_requested=lambda: False,
         )
         self.differences: dict[str, float] = {}
-
-    # --- facts for the manifest and the first lines -------------------------------------------------------------------
-
-    def facts(self) -> dict[str, Any]:
-        """What the manifest says about data, model and machine before the first step."""
-        dataset = self.dataset
-        splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
-        return {
-            "versions": versions(),
-            "environment": environment(self.fabric, self.dtype),
-            "data": {
-                "name": dataset.name,
-                "fingerprint": dataset.fingerprint,
-                "label_mapping": dataset.label_mapping,
-                "samples": {name: len(split.targets) for name, split in splits.items()},
-                "positives": {name: int(split.targets.sum()) for name, split in splits.items()},
-                "features": list(dataset.feature_names)[:1000],
-                "input_shape": list(dataset.input_shape),
-                "notes": list(dataset.notes),
-            },
-            "model": {
-                "name": self.config.model.name,
-                "parameters": sum(parameter.numel() for parameter in self.raw_model.parameters()),
-            },
-        }
-
-    def introduction(self) -> list[str]:
-        """The lines printed before training."""
-        data, config = self.dataset, self.config
-        sizes = f"{len(data.train.targets):,} / {len(data.validation.targets):,} / {len(data.test.targets):,}"
-        mapping = ", ".join(f"{label} = {value}" for label, value in data.label_mapping.items())
-        lines = [f"data {data.name}: {sizes} samples (train / validation / test); target: {mapping}"]
-        lines += [f"note: {note}" for note in data.notes]
-        count = sum(parameter.numel() for parameter in self.raw_model.parameters())
-        lines.append(
-            f"model {config.model.name}: {count:,} parameters; gradient {config.gradient.name}; "
-            f"loss {config.loss.name}; optimizer {config.optimizer.name}, lr {config.optimizer.lr:g}; "
-            f"seed {config.trainer.seed}"
-        )
-        if config.fault.name != "none":
-            lines.append(f"fault {config.fault.name}: {(type(config.fault).__doc__ or '').strip()}")
-        effective = effective_precision(self.fabric, self.dtype)
-        if effective.split("-")[0] != config.trainer.precision.split("-")[0]:
-            lines.append(
-                f"note: precision {config.trainer.precision} was asked for; this device computes in {effective}"
-            )
-        if self.loop.progress.step:
-            lines.append(f"resuming after step {self.loop.progress.step} (attempt {self.attempt})")
-        return lines
 
     # --- training -----------------------------------------------------------------------------------------------------
 
@@ -384,23 +335,3 @@ class no_warnings(warnings.catch_warnings):
         result = super().__enter__()
         warnings.simplefilter("ignore")
         return result
-
-
-def seed_everything(seed: int) -> None:
-    """Seed torch's generators on every device; nothing else in a run draws from a global generator."""
-    torch.manual_seed(seed)
-
-
-def rng_state(device: torch.device) -> dict[str, Tensor]:
-    """The state of the generators a model may draw from."""
-    state = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    return state
-
-
-def restore_rng(state: dict[str, Tensor], device: torch.device) -> None:
-    """Put the generators back to a saved state."""
-    torch.set_rng_state(state["cpu"])
-    if device.type == "cuda" and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"], device)

@@ -6,13 +6,12 @@ import time
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
-from weakref import finalize
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from gradkit.train.inference import inference
+from gradkit.train.inference import Forward, inference
+from gradkit.train.live_bytes import LiveBytes
 
 
 @dataclass(frozen=True)
@@ -53,39 +52,60 @@ def inference_cost(model: nn.Module, features: Tensor, mode: str, *, repeats: in
         The cost; time is measured without the instruments of the other figures.
     """
     with inference(model, mode) as forward:
-        forward(features)  # the first call pays for what is set up once
-        seconds = []
-        for _ in range(repeats):
-            _wait(features.device)
-            started = time.perf_counter()
-            forward(features)
-            _wait(features.device)
-            seconds.append(time.perf_counter() - started)
+        seconds = median_seconds(forward, features, repeats=repeats)
+        saved, nodes = graph_size(forward, features, model)
+        peak, _ = live_bytes(forward, features)
+    return InferenceCost(mode, len(features), saved, nodes, seconds, peak)
 
-        own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers(), features)}
-        saved: dict[int, int] = {}
 
-        def pack(tensor: Tensor) -> Tensor:
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in own:
-                saved[storage.data_ptr()] = storage.nbytes()
-            return tensor
+def median_seconds(forward: Forward, features: Tensor, *, repeats: int, warmups: int = 1) -> float:
+    """Median time of a forward [s], after `warmups` that pay for what is set up once."""
+    for _ in range(warmups):
+        forward(features)
+    seconds = []
+    for _ in range(repeats):
+        _wait(features.device)
+        started = time.perf_counter()
+        result = forward(features)
+        _wait(features.device)
+        seconds.append(time.perf_counter() - started)
+        del result  # freeing a graph is not part of the forward
+    return median(seconds)
 
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            result = forward(features)
-        nodes = graph_nodes(result)
+
+def graph_size(forward: Forward, features: Tensor, model: nn.Module) -> tuple[int, int]:
+    """Bytes one forward saves for backward, each storage once, and the nodes of its graph.
+
+    Parameters, buffers and the input are not counted: they live anyway.
+    """
+    own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers(), features)}
+    saved: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        result = forward(features)
+    return sum(saved.values()), graph_nodes(result)
+
+
+def live_bytes(forward: Forward, features: Tensor) -> tuple[int, int]:
+    """Bytes alive at once during one forward at the most, and after it while only its result is kept."""
+    if features.device.type == "cuda":
+        before = torch.cuda.memory_allocated(features.device)
+        torch.cuda.reset_peak_memory_stats(features.device)
+        result = forward(features)
+        now, peak = torch.cuda.memory_allocated(features.device), torch.cuda.max_memory_allocated(features.device)
         del result
-
-        if features.device.type == "cuda":
-            before = torch.cuda.memory_allocated(features.device)
-            torch.cuda.reset_peak_memory_stats(features.device)
-            forward(features)
-            peak = torch.cuda.max_memory_allocated(features.device) - before
-        else:
-            with _PeakMemory() as memory:
-                forward(features)
-            peak = memory.peak
-    return InferenceCost(mode, len(features), sum(saved.values()), nodes, median(seconds), peak)
+        return peak - before, now - before
+    with LiveBytes() as counted:
+        result = forward(features)
+        held = counted.now
+    del result
+    return counted.peak, held
 
 
 def graph_nodes(result: Tensor) -> int:
@@ -98,30 +118,6 @@ def graph_nodes(result: Tensor) -> int:
             seen.add(node)
             waiting.extend(parent for parent, _ in node.next_functions if parent is not None)
     return len(seen)
-
-
-class _PeakMemory(TorchDispatchMode):
-    """Adds up the storages that operations allocate while it is active, and notes when one dies."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.peak = 0
-        self._alive: dict[int, int] = {}
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        before = {leaf.untyped_storage().data_ptr() for leaf in _tensors((args, kwargs))}
-        result = func(*args, **(kwargs or {}))
-        for tensor in _tensors(result):
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in before and storage.data_ptr() not in self._alive:
-                self._alive[storage.data_ptr()] = storage.nbytes()
-                finalize(storage, self._alive.pop, storage.data_ptr(), None)
-        self.peak = max(self.peak, sum(self._alive.values()))
-        return result
-
-
-def _tensors(value: Any) -> list[Tensor]:
-    return [leaf for leaf in torch.utils._pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
 
 
 def _wait(device: torch.device) -> None:

@@ -3,32 +3,14 @@
 import json
 
 import pytest
-import torch
 
 from gradkit.errors import ConfigError
 from gradkit.experiment.programs import PROGRAMS, accumulation, inference, program, saturation
-from gradkit.experiment.programs.live_bytes import LiveBytes
 
 
 class Ignored:
     def append(self, events):
         self.events = events
-
-
-def test_live_bytes_are_those_of_the_tensors_alive():
-    kept = torch.zeros(10)
-    with LiveBytes() as counted:
-        a = torch.ones(1000)
-        b = a + 1
-        c = b.view(10, 100)
-        assert counted.now == 8000
-        del a
-        assert counted.now == 4000
-        kept.add_(1)
-        c.mul_(2)
-        assert counted.now == 4000
-    assert counted.peak == 8000
-    del b, c
 
 
 def test_a_tracked_forward_keeps_its_activations_and_the_others_nothing():

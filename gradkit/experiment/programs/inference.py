@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gradkit.config.fields import key
 from gradkit.experiment.programs.settings import read_settings, write_run
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 MODES = ("tracked", "no_grad", "inference_mode", "detach", "requires_grad_false")
 
@@ -54,6 +49,7 @@ def measured(settings: InferenceSettings) -> dict[str, float]:
     import torch
     from torch import nn
 
+    from gradkit.train.accounting import graph_size, live_bytes, median_seconds
     from gradkit.train.inference import inference
 
     torch.manual_seed(settings.seed)
@@ -64,9 +60,9 @@ def measured(settings: InferenceSettings) -> dict[str, float]:
     features = torch.randn(settings.batch, settings.width, device=settings.device)
     expected = model(features).detach()
     with inference(model, settings.mode) as forward:
-        saved, nodes = _graph(forward, features, model)
-        peak, held = _bytes(forward, features)
-        seconds = _time(forward, features, settings)
+        saved, nodes = graph_size(forward, features, model)
+        peak, held = live_bytes(forward, features)
+        seconds = median_seconds(forward, features, repeats=settings.repeats, warmups=3)
         with torch.no_grad():
             difference = float((forward(features) - expected).abs().max())
     return {
@@ -77,57 +73,3 @@ def measured(settings: InferenceSettings) -> dict[str, float]:
         "forward_seconds": seconds,
         "logit_difference": difference,
     }
-
-
-def _graph(forward: Callable[[Tensor], Tensor], features: Tensor, model: Any) -> tuple[int, int]:
-    """Bytes the graph of one forward saves, each storage once, and its number of nodes."""
-    import torch
-
-    own = {each.untyped_storage().data_ptr() for each in [features, *model.parameters()]}
-    saved: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            saved[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        output = forward(features)
-    waiting, seen = [output.grad_fn], set()
-    while waiting:
-        node = waiting.pop()
-        if node is not None and node not in seen:
-            seen.add(node)
-            waiting += [following for following, _ in node.next_functions]
-    return sum(saved.values()), len(seen)
-
-
-def _bytes(forward: Callable[[Tensor], Tensor], features: Tensor) -> tuple[int, int]:
-    from gradkit.experiment.programs.live_bytes import LiveBytes
-
-    with LiveBytes() as counted:
-        output = forward(features)
-        held = counted.now
-    del output
-    return counted.peak, held
-
-
-def _time(forward: Callable[[Tensor], Tensor], features: Tensor, settings: InferenceSettings) -> float:
-    import torch
-
-    def wait() -> None:
-        if settings.device == "cuda":
-            torch.cuda.synchronize()
-
-    for _ in range(3):
-        forward(features)
-    seconds = []
-    for _ in range(settings.repeats):
-        wait()
-        started = time.perf_counter()
-        output = forward(features)
-        wait()
-        seconds.append(time.perf_counter() - started)
-        del output
-    return statistics.median(seconds)

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import os
 import sys
 import typing
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import gradkit
 from gradkit.check.schema import DTYPES, SWEPT, TARGETS, CheckConfig
+from gradkit.config.commands import Parser, answer, say
 from gradkit.config.fields import range_in_words, type_in_words
 from gradkit.config.folder import configs_folder
 from gradkit.config.ranges import check_ranges
 from gradkit.config.trust import check_path
-from gradkit.config.wording import one_line, quoted
-from gradkit.errors import ConfigError, GradkitError, did_you_mean
-
-USAGE_ERROR = 2
-INTERRUPTED = 130
+from gradkit.config.wording import quoted
+from gradkit.errors import ConfigError, did_you_mean
 
 MOST_VALUES = 1000
 """Values of one key; every combination is a check of its own."""
@@ -55,22 +52,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, 1 for a verdict at or above `fail_on`, 2 for a mistake of the user's, 130 after Ctrl-C.
     """
-    try:
-        return _run(sys.argv[1:] if argv is None else list(argv))
-    except GradkitError as error:
-        print(f"gradkit.check: {one_line(str(error))}", file=sys.stderr)
-        return USAGE_ERROR
-    except KeyboardInterrupt:
-        return INTERRUPTED
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}. See --help.")
+    return answer("gradkit.check", _run, argv)
 
 
 def _run(arguments: Sequence[str]) -> int:
-    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser = Parser()
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--trust", action="append", default=[])
     parser.add_argument("--cfg", choices=["job"])
@@ -81,16 +67,16 @@ def _run(arguments: Sequence[str]) -> int:
         options = ["--trust", "--cfg", "--help", "--version"]
         raise ConfigError(f"Unknown option {quoted(unknown[0])}.{did_you_mean(unknown[0], options)} See --help.")
     if found.help:
-        return _print(help_text())
+        return say(help_text())
     if found.version:
-        return _print(f"gradkit {gradkit.__version__}\n")
+        return say(f"gradkit {gradkit.__version__}\n")
     for prefix in found.trust:
         if not all(part.isidentifier() for part in prefix.split(".")):
             raise ConfigError(f"--trust: expected a module such as pkg or pkg.module, got {quoted(prefix)}.")
     config, text = composed([*found.overrides, *rest])
     validate(config, found.trust)
     if found.cfg:
-        return _print(text)
+        return say(text)
     from gradkit.check._command import run
 
     return run(config, found.trust)
@@ -230,15 +216,6 @@ def _installed(*names: str) -> bool:
     import importlib.util
 
     return all(importlib.util.find_spec(name) is not None for name in names)
-
-
-def _print(text: str) -> int:
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:  # `--help | head`: the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
 
 
 if __name__ == "__main__":

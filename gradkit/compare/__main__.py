@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import gradkit
-from gradkit.config.wording import one_line, quoted
-from gradkit.errors import ConfigError, GradkitError, RunFolderError, did_you_mean
+from gradkit.config.commands import Parser, answer, say
+from gradkit.config.wording import quoted
+from gradkit.errors import ConfigError, RunFolderError, did_you_mean
 from gradkit.store import write_atomically
 
-USAGE_ERROR = 2
-INTERRUPTED = 130
 OPTIONS = ("--by", "--reference", "--metric", "--best", "--json", "--csv", "--html", "--help", "--version")
 
 HELP = """\
@@ -42,11 +39,6 @@ Options
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}. See --help.")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line.
 
@@ -56,20 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, 2 for a mistake of the user's or when no run could be read, 130 after Ctrl-C.
     """
-    try:
-        return _run(sys.argv[1:] if argv is None else list(argv))
-    except GradkitError as error:
-        print(f"gradkit.compare: {one_line(str(error))}", file=sys.stderr)
-        return USAGE_ERROR
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:  # `| head`: the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    return answer("gradkit.compare", _run, argv)
 
 
 def _run(arguments: Sequence[str]) -> int:
-    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser = Parser()
     parser.add_argument("runs", nargs="*")
     parser.add_argument("--by", action="append", default=[])
     parser.add_argument("--reference")
@@ -83,8 +66,7 @@ def _run(arguments: Sequence[str]) -> int:
     if rest:
         raise ConfigError(f"Unknown option {quoted(rest[0])}.{did_you_mean(rest[0], OPTIONS)} See --help.")
     if found.help or found.version:
-        sys.stdout.write(HELP if found.help else f"gradkit {gradkit.__version__}\n")
-        return 0
+        return say(HELP if found.help else f"gradkit {gradkit.__version__}\n")
     _check(found)
     return _compare(found)
 

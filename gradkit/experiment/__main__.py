@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import gradkit
-from gradkit.config.wording import one_line, quoted
-from gradkit.errors import ConfigError, GradkitError, did_you_mean
+from gradkit.config.commands import Parser, answer, say
+from gradkit.config.wording import quoted
+from gradkit.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from gradkit.experiment.results import Results
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from gradkit.experiment.schema import Experiment
 
 CLAIM_FAILED = 1
-USAGE_ERROR = 2
-INTERRUPTED = 130
 OPTIONS = ("--list", "--fresh", "--quick", "--dry-run", "--out", "--launcher", "--no-report", "--help", "--version")
 OUT = Path("outputs") / "experiments"
 
@@ -52,11 +50,6 @@ Exit status: 0 when every claim holds, 1 when one does not or a run failed, 2 fo
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}. See --help.")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line.
 
@@ -70,21 +63,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: A signal ended a run.
     """
-    try:
-        return _run(sys.argv[1:] if argv is None else list(argv))
-    except GradkitError as error:
-        print(f"gradkit.experiment: {one_line(str(error))}", file=sys.stderr)
-        return USAGE_ERROR
-    except KeyboardInterrupt:
-        print("gradkit.experiment: interrupted; start it again to go on", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:  # `| head`: the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    return answer("gradkit.experiment", _run, argv, interrupted="interrupted; start it again to go on")
 
 
 def _run(arguments: Sequence[str]) -> int:
-    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser = Parser()
     parser.add_argument("words", nargs="*")
     for name in ("--list", "--fresh", "--quick", "--dry-run", "--no-report", "--version"):
         parser.add_argument(name, action="store_true")
@@ -95,8 +78,7 @@ def _run(arguments: Sequence[str]) -> int:
     if unknown := [each for each in rest if each.startswith("-")]:
         raise ConfigError(f"Unknown option {quoted(unknown[0])}.{did_you_mean(unknown[0], OPTIONS)} See --help.")
     if found.help or found.version:
-        sys.stdout.write(HELP if found.help else f"gradkit {gradkit.__version__}\n")
-        return 0
+        return say(HELP if found.help else f"gradkit {gradkit.__version__}\n")
     from gradkit.experiment.locate import find
 
     if found.list:

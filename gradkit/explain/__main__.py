@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import gradkit
-from gradkit.config.wording import one_line, quoted
-from gradkit.errors import ConfigError, GradkitError, did_you_mean
+from gradkit.config.commands import Parser, answer, say
+from gradkit.config.wording import quoted
+from gradkit.errors import ConfigError, did_you_mean
 from gradkit.explain.page import page, stored_page, summary
 from gradkit.rules import all_rules
 
-USAGE_ERROR = 2
 OPTIONS = ("--write-docs", "--help", "--version")
 
 HELP = """\
@@ -31,11 +28,6 @@ Options
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message[:1].upper()}{message[1:]}. See --help.")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line.
 
@@ -45,19 +37,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, or 2 for a mistake of the user's.
     """
-    try:
-        sys.stdout.write(_answer(sys.argv[1:] if argv is None else list(argv)))
-        sys.stdout.flush()
-    except GradkitError as error:
-        print(f"gradkit.explain: {one_line(str(error))}", file=sys.stderr)
-        return USAGE_ERROR
-    except BrokenPipeError:  # `| head`: the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+    return answer("gradkit.explain", _run, argv)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    return say(_answer(arguments))
 
 
 def _answer(arguments: Sequence[str]) -> str:
-    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser = Parser()
     parser.add_argument("codes", nargs="*")
     parser.add_argument("--write-docs", action="store_true")
     parser.add_argument("--help", "-h", action="store_true")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
+from gradkit.config.commands import Parser
 from gradkit.errors import ConfigError, did_you_mean
 from gradkit.settings import Settings, settings
 
@@ -66,11 +67,6 @@ class Command:
     own: int
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message[0].upper()}{message[1:]}. See --help.")
-
-
 def parse(argv: Sequence[str]) -> Command | str:
     """Read a command line.
 
@@ -83,7 +79,7 @@ def parse(argv: Sequence[str]) -> Command | str:
     Raises:
         ConfigError: An option is unknown, lacks its value, or no script is named.
     """
-    parser = _Parser(prog="gradkit.run", add_help=False, allow_abbrev=False)
+    parser = Parser()
     for name in _LISTS:
         parser.add_argument(f"--{name}", action="append")
     for name in _VALUES:

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from importlib import metadata
 
 import gradkit
+from gradkit.config.commands import answer, say
 from gradkit.config.wording import one_line
-from gradkit.errors import ConfigError, GradkitError, HygieneError
+from gradkit.errors import ConfigError, HygieneError
 from gradkit.train.options import Options, read_options
 
-USAGE_ERROR = 2
 HALTED = 1
 """Exit status when `watch.halt_on` ended the run."""
-INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,13 +29,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: A signal ended the run.
     """
+    return answer("gradkit.train", _answer, argv)
+
+
+def _answer(arguments: Sequence[str]) -> int:
     try:
-        return _run(read_options(sys.argv[1:] if argv is None else argv))
-    except GradkitError as error:
+        return _run(read_options(arguments))
+    except HygieneError as error:
         print(f"gradkit.train: {one_line(str(error))}", file=sys.stderr)
-        return HALTED if isinstance(error, HygieneError) else USAGE_ERROR
-    except KeyboardInterrupt:
-        return INTERRUPTED
+        return HALTED
 
 
 def _run(options: Options) -> int:
@@ -44,9 +45,9 @@ def _run(options: Options) -> int:
         from gradkit.config.folder import configs_folder
         from gradkit.train.usage import help_text
 
-        return _print(help_text(configs_folder(), options.overrides))
+        return say(help_text(configs_folder(), options.overrides))
     if options.show == "version":
-        return _print(f"gradkit {gradkit.__version__}\n")
+        return say(f"gradkit {gradkit.__version__}\n")
     check_python()
     from gradkit.train.compose import session
     from gradkit.train.plan import make_plan
@@ -54,10 +55,10 @@ def _run(options: Options) -> int:
 
     with session(options.config_dir) as hydra:
         if options.show is not None:
-            return _print(shown(hydra, options))
+            return say(shown(hydra, options))
         plan = make_plan(hydra, options.overrides, multirun=options.multirun, trust=options.trust, rank=process_rank())
         if options.dry_run:
-            return _print(plan.in_words())
+            return say(plan.in_words())
         from gradkit.train.launch import launch
 
         return launch(hydra, plan, options.trust)
@@ -79,15 +80,6 @@ def process_rank() -> int:
     """The rank of this process among those torchrun started, 0 without it."""
     text = os.environ.get("RANK", "0")
     return int(text) if text.isdecimal() else 0
-
-
-def _print(text: str) -> int:
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:  # `--help | head`: the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
 
 
 if __name__ == "__main__":

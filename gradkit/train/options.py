@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NoReturn
 
+from gradkit.config.commands import Parser
 from gradkit.config.wording import listed, quoted
 from gradkit.errors import ConfigError, did_you_mean
 
@@ -61,11 +60,6 @@ class Options:
     config_dir: str | None = None
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}. See --help.")
-
-
 def read_options(arguments: Sequence[str]) -> Options:
     """Take a command line apart.
 
@@ -107,8 +101,8 @@ def read_options(arguments: Sequence[str]) -> Options:
     )
 
 
-def _make_parser() -> _Parser:
-    parser = _Parser(add_help=False, allow_abbrev=False)
+def _make_parser() -> Parser:
+    parser = Parser()
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--trust", action="append", default=[])
     for names in (

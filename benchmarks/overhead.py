@@ -21,6 +21,7 @@ import json
 import os
 import platform
 import statistics
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -39,7 +40,6 @@ from torch.nn import functional as F
 
 import gradkit
 from gradkit.observe.forwards import FORWARDS
-from gradkit.observe.hooks import TAP
 
 RESULT = Path(__file__).parent / "results" / "overhead.json"
 
@@ -161,33 +161,50 @@ WORKLOADS = {"logreg": logreg, "mlp": mlp, "cnn": cnn, "gpt": gpt}
 
 
 class Direct:
-    """Adds up the time inside gradkit's callbacks while it is on."""
+    """Adds up the time inside gradkit's hooks while a watched loop runs: around them, less what they only call."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
 
     @contextmanager
-    def on(self) -> Iterator[None]:
-        """Put a clock around every entry into the observer."""
-        places: list[tuple[Any, str]] = [
-            (TAP, "enter_backward"), (TAP, "leave_backward"), (TAP, "enter_grad"), (TAP, "before_clipping"),
-            (TAP, "_pre_step"), (TAP, "_post_step"), (FORWARDS, "_enter"), (FORWARDS, "_leave"),
-        ]  # fmt: skip
-        for owner, name in places:
-            setattr(owner, name, self._clocked(getattr(owner, name)))
+    def on(self, around: AbstractContextManager[Any]) -> Iterator[None]:
+        """Watch with `around`, a clock around every entry into the observer and another around torch's own engine."""
+        engines = [sys.modules[name] for name in ("torch.autograd", "torch.autograd.graph")]
+        optimizers = sys.modules["torch.optim.optimizer"].__dict__
+        hooks = [optimizers[f"_global_optimizer_{when}_hooks"] for when in ("pre", "post")]
+        with self._replaced(engines, -1), self._clocked_forwards(), around:
+            for table in hooks:
+                table.update({key: self._clocked(hook, 1) for key, hook in table.items()})
+            with self._replaced(engines, 1):
+                yield
+
+    @contextmanager
+    def _replaced(self, engines: list[Any], sign: int) -> Iterator[None]:
+        before = [engine._engine_run_backward for engine in engines]
+        for engine, run in zip(engines, before, strict=True):
+            engine._engine_run_backward = self._clocked(run, sign)
         try:
             yield
         finally:
-            for owner, name in places:
-                delattr(owner, name)
+            for engine, run in zip(engines, before, strict=True):
+                engine._engine_run_backward = run
 
-    def _clocked(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        def clocked(*args: Any) -> Any:
+    @contextmanager
+    def _clocked_forwards(self) -> Iterator[None]:
+        for name in ("_enter", "_leave"):
+            setattr(FORWARDS, name, self._clocked(getattr(FORWARDS, name), 1))
+        try:
+            yield
+        finally:
+            del FORWARDS._enter, FORWARDS._leave
+
+    def _clocked(self, function: Callable[..., Any], sign: int) -> Callable[..., Any]:
+        def clocked(*args: Any, **kwargs: Any) -> Any:
             started = time.perf_counter()
             try:
-                return method(*args)
+                return function(*args, **kwargs)
             finally:
-                self.seconds += time.perf_counter() - started
+                self.seconds += sign * (time.perf_counter() - started)
 
         return clocked
 
@@ -252,7 +269,7 @@ def paired(work: Workload, around: Callable[[], AbstractContextManager[Any]], **
 def direct(work: Workload, **options: Any) -> dict[str, float]:
     """Time inside gradkit per step of a long run [us], and what its first steps cost together [ms]."""
     clock = Direct()
-    with clock.on(), watched(work, **options):
+    with clock.on(watched(work, **options)):
         for _ in range(work.warm):
             work.step()
         first, clock.seconds = clock.seconds, 0.0

@@ -20,6 +20,7 @@ import torch
 from torch.compiler import is_compiling
 
 from gradkit.errors import HygieneError
+from gradkit.observe.steady import ENGINE_WRAPPER, RUNNING, Steady, post_step_hook, pre_step_hook, watched_engine
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -37,7 +38,8 @@ class Tap:
 
     def __init__(self) -> None:
         self.monitors: list[Monitor] = []
-        self.backward_depth = 0
+        self.steady: Steady | None = None
+        self._depth = 0
         self._backward_thread = 0
         self._restore: list[tuple[str, Callable[[], bool]]] = []
 
@@ -50,6 +52,7 @@ class Tap:
         """Begin to report to `monitor`; the first one attaches the tap."""
         if not self.monitors:
             self._attach_all()
+        self.fold()
         self.monitors.append(monitor)
 
     def detach(self, monitor: Monitor) -> list[str]:
@@ -58,12 +61,13 @@ class Tap:
         Returns:
             Names of what could not be taken off because another tool wrapped it since; it is passive now.
         """
+        self.fold()
         self.monitors.remove(monitor)
         if self.monitors:
             return []
         stuck = [name for name, restore in reversed(self._restore) if not restore()]
         self._restore = []
-        self.backward_depth = 0
+        self._depth = 0
         return stuck
 
     def _attach_all(self) -> None:
@@ -71,7 +75,7 @@ class Tap:
         self._restore = []
         for name in _ENGINE_NAMES:
             module = sys.modules[name]
-            wrapper = _watched_engine(module._engine_run_backward, self)
+            wrapper = watched_engine(module._engine_run_backward, self)
             self._replace(module, "_engine_run_backward", wrapper, f"{name}._engine_run_backward")
         optimizer_class = torch.optim.Optimizer
         self._replace(
@@ -81,8 +85,8 @@ class Tap:
         if _CLIPPING_NAME in clipping.__dict__:  # since torch 2.6; both ways to clip by norm go through it
             wrapper = _watched_clipping(clipping.__dict__[_CLIPPING_NAME], self)
             self._replace(clipping, _CLIPPING_NAME, wrapper, f"torch.nn.utils.clip_grad.{_CLIPPING_NAME}")
-        before = _optimizer_module.register_optimizer_step_pre_hook(self._pre_step)
-        after = _optimizer_module.register_optimizer_step_post_hook(self._post_step)
+        before = _optimizer_module.register_optimizer_step_pre_hook(pre_step_hook(self))
+        after = _optimizer_module.register_optimizer_step_post_hook(post_step_hook(self))
         self._restore.append(("torch.optim global pre-step hook", _remover(before)))
         self._restore.append(("torch.optim global post-step hook", _remover(after)))
 
@@ -98,11 +102,68 @@ class Tap:
 
         self._restore.append((label, restore))
 
+    # --- the short way ------------------------------------------------------------------------------------------
+
+    @property
+    def backward_depth(self) -> int:
+        """1 while a backward that accumulates is running."""
+        return self._depth or int(self.steady is not None and self.steady.phase == RUNNING)
+
+    def follow(self, steady: Steady) -> None:
+        """Go the short way from here on, until `fold`."""
+        self.steady = steady
+
+    def fold(self, entering: int = 0) -> None:
+        """Go the long way again: the monitor takes over in the middle of whatever is going on.
+
+        Args:
+            entering: Calls of the engine on this thread's stack that have not begun yet.
+        """
+        steady, self.steady = self.steady, None
+        if steady is not None:
+            if steady.phase == RUNNING:
+                self._depth = 1
+                self._backward_thread = threading.get_ident() if _engine_calls() > entering else 0
+            steady.hand_over()
+
+    def sync(self) -> None:
+        """Bring the monitor's counters up to date."""
+        if self.steady is not None:
+            self.steady.sync()
+
+    def contain(self, where: str, error: Exception) -> None:
+        """A mistake of ours on the short way: it is said, and forgotten with everything that was known."""
+        self.fold()
+        for monitor in self.monitors:
+            monitor.contain(where, error)
+
     # --- events; every entry point contains gradkit's own mistakes ------------------------------------------------
+
+    def run_backward(
+        self, original: Callable[..., Any], roots: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Call autograd's engine, with the monitors told before and after."""
+        # Positions: (grad_tensors, retain_graph, create_graph, inputs), as every caller in torch passes them.
+        if is_compiling() or not self.monitors:
+            return original(roots, *args, **kwargs)
+        retains, creates = (bool(args[1]), bool(args[2])) if len(args) > 2 else (False, False)
+        if not kwargs.get("accumulate_grad"):
+            self.enter_grad(roots, retains, creates)
+            return original(roots, *args, **kwargs)
+        if not self.enter_backward(roots, retains, creates):
+            return original(roots, *args, **kwargs)
+        try:
+            result = original(roots, *args, **kwargs)
+        except BaseException:
+            self.leave_backward(False, True)
+            raise
+        self.leave_backward(creates, False)
+        return result
 
     def enter_backward(self, roots: Any, retain_graph: bool, create_graph: bool) -> bool:
         """Tell the monitors that an accumulating backward begins; False when it is part of one already running."""
-        if self.backward_depth:
+        self.fold(entering=1)
+        if self._depth:
             # Reentrant checkpointing runs a backward inside one, on a device thread of the engine when on a GPU: what
             # it deposits is seen when the outer one is over. That of another Python thread cannot be told apart.
             own = threading.get_ident()
@@ -110,24 +171,25 @@ class Tap:
                 for monitor in self.monitors:
                     monitor.backwards_unseen += 1
             return False
-        self.backward_depth = 1
+        self._depth = 1
         self._backward_thread = threading.get_ident()
         for monitor in self.monitors:
             try:
                 monitor.enter_backward(roots, retain_graph, create_graph)
             except HygieneError:
-                self.backward_depth = 0
+                self._depth = 0
                 raise
             except Exception as error:  # our own bug must not stop training; it becomes GK900
                 monitor.contain("enter_backward", error)
             except BaseException:  # an interrupt while we looked: the backward never starts
-                self.backward_depth = 0
+                self._depth = 0
                 raise
         return True
 
     def leave_backward(self, replaces: bool, failed: bool) -> None:
         """Tell the monitors that the backward is over."""
-        self.backward_depth = 0
+        self.fold()
+        self._depth = 0
         for monitor in self.monitors:
             try:
                 monitor.leave_backward(replaces, failed)
@@ -144,6 +206,8 @@ class Tap:
 
     def before_clipping(self) -> list[Callable[[], None]]:
         """What to call once gradients have been clipped: a scaled mixture of windows is the same mixture."""
+        if self.steady is not None:
+            return [self.steady.clipped]
         after: list[Callable[[], None]] = []
         for monitor in self.monitors:
             try:
@@ -152,9 +216,11 @@ class Tap:
                 monitor.contain("before_clipping", error)
         return after
 
-    def _pre_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Tell the monitors that an optimizer begins to step."""
         if is_compiling():
             return
+        self.fold()
         for monitor in self.monitors:
             try:
                 monitor.before_step(optimizer, args, kwargs)
@@ -163,9 +229,11 @@ class Tap:
             except Exception as error:  # our own bug must not stop training; it becomes GK900
                 monitor.contain("before_step", error)
 
-    def _post_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def after_step(self, optimizer: Optimizer) -> None:
+        """Tell the monitors that the step is over."""
         if is_compiling():
             return
+        self.fold()
         for monitor in self.monitors:
             try:
                 monitor.after_step(optimizer)
@@ -181,29 +249,6 @@ class Tap:
                 monitor.optimizer_created(optimizer)
             except Exception as error:  # our own bug must not stop training; it becomes GK900
                 monitor.contain("optimizer_created", error)
-
-
-def _watched_engine(original: Callable[..., Any], tap: Tap) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def _engine_run_backward(t_outputs: Any, *args: Any, **kwargs: Any) -> Any:
-        # Positions: (grad_tensors, retain_graph, create_graph, inputs), as every caller in torch passes them.
-        if is_compiling() or not tap.monitors:
-            return original(t_outputs, *args, **kwargs)
-        retains, creates = (bool(args[1]), bool(args[2])) if len(args) > 2 else (False, False)
-        if not kwargs.get("accumulate_grad"):
-            tap.enter_grad(t_outputs, retains, creates)
-            return original(t_outputs, *args, **kwargs)
-        if not tap.enter_backward(t_outputs, retains, creates):
-            return original(t_outputs, *args, **kwargs)
-        try:
-            result = original(t_outputs, *args, **kwargs)
-        except BaseException:
-            tap.leave_backward(False, True)
-            raise
-        tap.leave_backward(creates, False)
-        return result
-
-    return _engine_run_backward
 
 
 def _watched_init(original: Callable[..., None], tap: Tap) -> Callable[..., None]:
@@ -243,17 +288,21 @@ _STEP_WRAPPER = torch.optim.Optimizer.profile_hook_step(lambda *_: None).__code_
 
 def steps_on_stack() -> int:
     """How many optimizer steps are running on this thread's stack, by torch's own wrapper around `step`."""
+    return _calls_on_stack(_STEP_WRAPPER)
+
+
+def _engine_calls() -> int:
+    """How many calls of autograd's engine there are on this thread's stack."""
+    return _calls_on_stack(ENGINE_WRAPPER)
+
+
+def _calls_on_stack(code: types.CodeType) -> int:
     count = 0
-    frame: types.FrameType | None = sys._getframe(1)
+    frame: types.FrameType | None = sys._getframe(2)
     while frame is not None:
-        count += frame.f_code is _STEP_WRAPPER
+        count += frame.f_code is code
         frame = frame.f_back
     return count
-
-
-def is_capturing() -> bool:
-    """Whether a CUDA graph is being captured on the current stream: nothing may be read or queued then."""
-    return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
 
 
 # --- torch.compile ------------------------------------------------------------------------------------------------

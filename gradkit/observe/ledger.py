@@ -133,6 +133,7 @@ class Ledger:
         self.sampled = False
         self.kept_moves: set[int] = set()
         self.undecided = False
+        self.began_empty = False
         self.held: list[weakref.ref[Tensor] | None] = []
         self.held_versions: list[int] = []
         self.held_norms: dict[int, Tensor] = {}
@@ -216,11 +217,10 @@ class Ledger:
                     self._look_at_survivors()
                     break
             else:
-                self.undecided = False
                 if not (self.armed or self.mixed or self.live_deposits):  # a sound loop that clears to None
-                    self.entries = None
-                    self.probe_entry = _NOTHING
+                    self.entered_empty()
                     return False
+                self.undecided = False
         if self.mixed:
             self._look_at_mixtures()
         if self.armed:
@@ -232,6 +232,13 @@ class Ledger:
         if self.live_deposits:
             self._look_for_lost_deposits()
         return bool(self.armed or self.pending or self.mixed)
+
+    def entered_empty(self) -> None:
+        """The first backward of a window found no gradient at all, and no doubt was open."""
+        self.undecided = False
+        self.began_empty = True
+        self.entries = None
+        self.probe_entry = _NOTHING
 
     def leave_backward(self, *, replaces: bool, failed: bool) -> None:
         """Look at the buffers after a backward.
@@ -373,7 +380,7 @@ class Ledger:
             if buffer is not None and buffer._version == mixture.version:
                 whole[index] = (mixture, buffer)
         if not whole:
-            return None
+            return self._follow_plain_scaling()
 
         old_parts = self.stale_copies
         copies = [(old_parts[index], buffer) for index, (_, buffer) in whole.items() if index in old_parts]
@@ -389,6 +396,19 @@ class Ledger:
                 after = norms([buffer.detach() for _, buffer in copies])
                 for (copy, _), old, new in zip(copies, before, after, strict=True):
                     copy.mul_(torch.where(old > 0, new / old, 1.0).to(copy.dtype))
+
+        return follow
+
+    def _follow_plain_scaling(self) -> Callable[[], None] | None:
+        """The same where nothing is mixed: what the backward left is still what is there, scaled."""
+        if self.mixed or not self.parameters:
+            return None
+        parameter = self.parameters[self.probe]
+        if parameter.grad is None or _state(parameter.grad) != self.probe_exit:
+            return None
+
+        def follow() -> None:
+            self.probe_exit = _state(parameter.grad)
 
         return follow
 
@@ -444,6 +464,10 @@ class Ledger:
         probe = self.parameters[self.probe].grad
         return probe is not None and (id(probe), probe._version) == self.probe_exit
 
+    def is_steady(self) -> bool:
+        """Whether this window, just stepped on, was one of a loop that can be followed the short way; see `Steady`."""
+        return self.began_empty and self.deposits == 1 and not (self.armed or self.held_norms or self.windows_held)
+
     def snapshot(self, verdict: Verdict) -> None:
         """Remember what the step consumed; after this a new window begins."""
         held: list[weakref.ref[Tensor] | None] = []
@@ -485,6 +509,7 @@ class Ledger:
         if self.exit_norms:
             self.exit_norms = {}
         self.uncertain = False
+        self.began_empty = False
         self.in_step_deposit = False
         self.backward_site = None
         self.steps += 1

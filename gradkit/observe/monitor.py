@@ -27,6 +27,7 @@ from gradkit.observe.names import Namer
 from gradkit.observe.observer import EVENTS, Observer, all_observers, overridden
 from gradkit.observe.places import locate
 from gradkit.observe.sites import Site, find_site
+from gradkit.observe.steady import Steady, is_capturing
 from gradkit.observe.targets import sort_targets
 from gradkit.observe.unused_forwards import UnusedForwards
 from gradkit.records import Gap, Location, ParameterInfo, Record, RunInfo, Statement, Window
@@ -111,9 +112,9 @@ class Monitor:
 
     def _reset(self) -> None:
         self.reader = Reader(self._budget)
-        self.backwards = 0
+        self.backwards_seen = 0
+        self.steps_seen = 0
         self.backwards_unseen = 0
-        self._steps = 0
         self._ledgers: dict[int, Ledger] = {}
         self._ledger_list: list[Ledger] = []
         self._forwards: dict[int, UnusedForwards] = {}
@@ -221,18 +222,25 @@ class Monitor:
     @property
     def info(self) -> RunInfo:
         """Totals so far."""
+        TAP.sync()
         seconds = time.perf_counter() - self._started if self._running else self._seconds
         alive = [ledger for ledger in self._ledger_list if self._takes_part(ledger)]
         parameters = self._parameters.union(*(map(id, ledger.parameters) for ledger in alive))
         return RunInfo(
-            steps=self._steps,
-            backwards=self.backwards,
+            steps=self.steps_seen,
+            backwards=self.backwards_seen,
             optimizers=self._optimizers + len(alive),
             parameters=len(parameters),
             overhead_seconds=self.reader.seconds,
             reads=self.reader.reads,
             seconds=seconds,
         )
+
+    @property
+    def backwards(self) -> int:
+        """Backward calls so far."""
+        TAP.sync()
+        return self.backwards_seen
 
     def report(self) -> Report:
         """The report: printable as text, `.to_json()` for tools."""
@@ -256,11 +264,13 @@ class Monitor:
 
     def add_sink(self, sink: Callable[[Window], None]) -> None:
         """Hand every later `Window` to `sink` as well; the training runs write them to `events.jsonl` this way."""
+        TAP.fold()
         self._sinks.append(sink)
         self._every_window, self._judges_only_doubts = True, False
 
     def contain(self, where: str, error: Exception) -> None:
         """Turn an exception of gradkit's own into GK900 and forget what was known: nothing false may follow from it."""
+        TAP.fold()
         self.engine.crashed(f"gradkit's observer ({where})", error)
         for ledger in self._ledger_list:
             ledger.forget()
@@ -277,6 +287,7 @@ class Monitor:
             self._run(observer, observer.start)
 
     def _listen(self, observer: Observer) -> None:
+        TAP.fold()
         for event in EVENTS:
             if (method := overridden(observer, event)) is not None:
                 self._calls[event].append((observer, method))
@@ -300,7 +311,7 @@ class Monitor:
             self._listen(observer)
 
     def _wake(self) -> None:
-        for observer in [item for item, due in self._asleep.items() if due <= self.backwards]:
+        for observer in [item for item, due in self._asleep.items() if due <= self.backwards_seen]:
             self.resume(observer)
 
     def _run(self, observer: Observer, method: Callable[..., None], *args: Any) -> None:
@@ -357,6 +368,7 @@ class Monitor:
             return None
         if not self._named and self.models and not self._belongs(optimizer):
             return None
+        TAP.fold()
         ledger = Ledger(optimizer, self._registered, self._next_label, self.reader, self.deep)
         self._registered += 1
         ledger.created_site = self._constructed_at
@@ -397,6 +409,7 @@ class Monitor:
 
     def place_of(self, optimizer: Optimizer) -> tuple[str, int]:
         """The label of an optimizer and the number of its present or last step, from 0."""
+        TAP.sync()
         ledger = self._ledgers.get(id(optimizer))
         if ledger is None:
             return type(optimizer).__name__, 0
@@ -409,6 +422,7 @@ class Monitor:
     def drop(self, key: int, ledger: Ledger | None) -> None:
         """Forget an optimizer that was freed, and with it the parameters it held."""
         if ledger is not None and self._ledgers.get(key) is ledger:
+            TAP.fold()
             self._count(ledger)
             del self._ledgers[key]
             self._ledger_list.remove(ledger)
@@ -430,11 +444,13 @@ class Monitor:
 
     def steps_of(self, optimizer: Optimizer) -> int | None:
         """Steps of an optimizer seen so far; None when this monitor does not watch it."""
+        TAP.sync()
         ledger = self._ledgers.get(id(optimizer))
         return None if ledger is None else ledger.steps
 
     def deposits_of(self, optimizer: Optimizer) -> int:
         """Backward calls seen so far that deposited on an optimizer's parameters."""
+        TAP.sync()
         ledger = self._ledgers.get(id(optimizer))
         return 0 if ledger is None else ledger.deposits_total
 
@@ -446,14 +462,14 @@ class Monitor:
 
     def enter_backward(self, roots: Sequence[Tensor], retain_graph: bool = False, create_graph: bool = False) -> None:
         """A backward that accumulates into `.grad` begins."""
-        self.backwards += 1
+        self.backwards_seen += 1
         if self._cuda and self._skips_capture():
             return
         wants_site = False
         for ledger in self._ledger_list:
             wants_site = ledger.enter_backward() or wants_site
         self._site = find_site(3) if wants_site else None
-        if self.backwards >= self._wakes_at:
+        if self.backwards_seen >= self._wakes_at:
             self._wake()
         if self._calls["enter_backward"]:
             self._tell("enter_backward", roots, retain_graph, create_graph)
@@ -542,12 +558,16 @@ class Monitor:
         ledger.in_step = False
         verdict = self._judged.pop(ledger.number, None)
         if verdict is _CLEAN and not self._wrapped:
-            self._steps += 1
-            ledger.adopt(optimizer)
+            self.steps_seen += 1
+            is_steady = not ledger.adopt(optimizer) and ledger.is_steady()
             ledger.snapshot(_CLEAN)
-            ledger.backwards_before = self.backwards + self.backwards_unseen
+            ledger.backwards_before = self.backwards_seen + self.backwards_unseen
             if self._calls["after_step"]:
                 self._tell("after_step", optimizer)
+            if is_steady and self._leaves_only_the_ledger():
+                windows = self._wakes_at - self.backwards_seen - 1
+                if windows >= 1 and len(TAP.monitors) == 1:
+                    TAP.follow(Steady(self, ledger, optimizer, windows, self._cuda))
             return
         try:
             if ledger.number in self._wrapped:
@@ -558,21 +578,36 @@ class Monitor:
             elif verdict is None:
                 verdict = self._judge(ledger, closure=True)
         finally:
-            self._steps += 1
+            self.steps_seen += 1
             if verdict is not None and verdict.empty and not ledger.trained_before and ledger.consecutive_empty == 1:
                 self._forwards[ledger.number] = UnusedForwards(self, ledger.parameters)
             ledger.adopt(optimizer)  # a closure may have changed the groups
             ledger.snapshot(verdict or _CLEAN)
-            ledger.backwards_before = self.backwards + self.backwards_unseen
+            ledger.backwards_before = self.backwards_seen + self.backwards_unseen
         if self._calls["after_step"]:
             self._tell("after_step", optimizer)
+
+    def _leaves_only_the_ledger(self) -> bool:
+        """Whether nobody but one ledger looks at the coming windows."""
+        calls = self._calls
+        return (
+            self._judges_only_doubts
+            and len(self._ledger_list) == 1
+            and not (self._open or self._forwards)
+            and not (calls["enter_backward"] or calls["leave_backward"] or calls["before_step"] or calls["after_step"])
+        )
+
+    def resume_step(self, ledger: Ledger) -> None:
+        """An optimizer is stepping, on what its backward left."""
+        self._open.append(ledger)
+        self._judged[ledger.number] = _CLEAN
 
     # --- judging ------------------------------------------------------------------------------------------------
 
     def _judge(self, ledger: Ledger, *, closure: bool) -> Verdict:
         if TAP.backward_depth and not closure:
             ledger.uncertain = True  # a step inside a backward: what this window got is not counted yet
-        elsewhere = self.backwards + self.backwards_unseen - ledger.backwards_before
+        elsewhere = self.backwards_seen + self.backwards_unseen - ledger.backwards_before
         forwards = self._forwards.pop(ledger.number, None) if self._forwards else None
         recorded = forwards.finish() if forwards is not None else None
         verdict = judgement.judge(ledger, backwards_anywhere=elsewhere, closure=closure)
@@ -678,7 +713,7 @@ class Monitor:
     # --- what could not be seen ---------------------------------------------------------------------------------
 
     def _skips_capture(self) -> bool:
-        if not hooks.is_capturing():
+        if not is_capturing():
             return False
         if not self._capture_seen:
             self._capture_seen = True

@@ -426,7 +426,8 @@ class UpdateSizes:
     Attributes:
         optimizer: Label of the optimizer.
         step: Number of its last step.
-        ratios: 2-norm of each update over the 2-norm of the parameters before it, oldest first.
+        ratios: 2-norm of each update over the 2-norm of the parameters before it, oldest first; infinite from the step
+            on at which either is not finite.
         against_start: The same updates over the 2-norm of the parameters before the optimizer's first step; empty when
             that was 0.
         losses: The first loss of each step's window, NaN where there was none.

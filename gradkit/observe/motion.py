@@ -99,11 +99,13 @@ class Motion:
         start: Checksums of all of them before the first measured step.
         moves: A step was seen to change something.
         still: Measured steps with gradients that changed nothing.
-        ratios: Update over weights of consecutive measured steps.
+        ratios: Update over weights of consecutive measured steps; infinite once either is not finite.
         changes: 2-norms of those updates.
         losses: The first loss of each of those steps' windows, NaN where there was none.
         first_size: 2-norm of the weights before the first step of all.
         first_loss: The loss of that step.
+        sizes_told: How often its ratios were handed to the rules.
+        sizes_told_at: The step of the last time.
     """
 
     reference: weakref.ref[Optimizer]
@@ -121,6 +123,8 @@ class Motion:
     losses: deque[float] = field(default_factory=lambda: deque(maxlen=RATIOS))
     first_size: float | None = None
     first_loss: float = math.nan
+    sizes_told: int = 0
+    sizes_told_at: int = -RATIOS
     rows: list[Row] = field(default_factory=list)
     before: list[Tensor] | None = None
 
@@ -182,8 +186,12 @@ class Motion:
             moved, change, size, *rest = [next(values) for _ in row.numbers]
             loss = rest.pop() if row.loss else math.nan
             self.weight_norm = math.sqrt(size) if size >= 0.0 else size
+            if row.loss and math.isnan(loss):
+                loss = math.inf  # no better than an infinite one; NaN here means that there was none
             if self.first_size is None:
                 self.first_size, self.first_loss = self.weight_norm, loss
+            if not math.isfinite(size + change):
+                size, change = 1.0, math.inf  # the weights are lost, by this step or an earlier one
             if size > 0.0 and change >= 0.0:
                 self.ratios.append(math.sqrt(change / size))
                 self.changes.append(math.sqrt(change))

@@ -155,10 +155,15 @@ class Outsiders:
         return [pair for pair, has in zip(ripe, moved, strict=True) if has is False]
 
     def kept(self, ripe: Sequence[tuple[Tensor, Outsider]]) -> bool:
-        """Whether the gradients of all of them stayed where they were, not zero, until the next was added."""
+        """Whether the gradients of all of them stayed where they were until the next was added.
+
+        A gradient that is zero every time (a bias that cancels out) says nothing; one that became zero was cleared.
+        """
         if not ripe or any(item.cleared or not item.norms for _, item in ripe):
             return False
-        return all(norm != 0.0 for norm in self._reader.read([norm for _, item in ripe for norm in item.norms]))
+        norms = iter(self._reader.read([norm for _, item in ripe for norm in item.norms]))
+        stayed = [{next(norms) != 0.0 for _ in item.norms} for _, item in ripe]
+        return {True} in stayed and not any(len(kinds) > 1 for kinds in stayed)
 
     def explain(self, leaf: Tensor) -> None:
         """There is nothing wrong with this leaf, or it has been said: do not look at it again."""

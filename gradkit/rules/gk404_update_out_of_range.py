@@ -1,7 +1,8 @@
 """The ratio of update to weight norms stayed at an absurd level.
 
 Reports:    an optimizer whose updates, for many steps in a row, were about as large as the weights they changed, or
-            each many times as large as the weights training began with, while the loss rose to twice its first value.
+            many times as large as the weights training began with, while the loss rose to twice its first value;
+            also where the weights became infinite before that many steps were over.
 Why:        each step throws away what the steps before it had learned; such a run bounces or diverges.
 Quiet when: the loss did not rise, or is not known; updates were large for a few steps only (weights that start at or
             near zero); only inputs are learned.
@@ -31,7 +32,8 @@ class UpdateOutOfRange(Rule[UpdateSizes], code="GK404", severity=Severity.WARNIN
         largest: Median ratio of update to weights from which on it is reported. Measured on linear and two-layer
             classifiers: at most 0.3 with learning rates that train, also from zero weights; 0.55 and more with ones
             that bounce or diverge.
-        largest_at_start: Ratio of every update to the first weights from which on it is reported.
+        largest_at_start: Median ratio of update to the first weights from which on it is reported; no update may be
+            below three tenths of it, nor of `largest`.
             Measured: at most 1 with learning rates that train, 20 and more with ones a hundred times too large.
     """
 
@@ -43,12 +45,15 @@ class UpdateOutOfRange(Rule[UpdateSizes], code="GK404", severity=Severity.WARNIN
         """Yield at most one finding for the last record."""
         now = records[-1]
         ratios, against_start = now.ratios[-self.steps :], now.against_start[-self.steps :]
-        if len(ratios) < self.steps or not all(map(math.isfinite, ratios)) or not now.of_modules or not self._rose(now):
+        finite = [ratio for ratio in ratios if math.isfinite(ratio)]
+        lost = len(finite) < len(ratios)  # from some step on the weights or their change were not finite
+        if len(ratios) < self.steps or len(finite) < 2 or not now.of_modules or not self._rose(now, lost):
             return
-        median = statistics.median(ratios)
-        if median >= self.largest and min(ratios) >= 0.3 * self.largest:
+        median = statistics.median(finite)
+        if median >= self.largest and min(finite) >= 0.3 * self.largest:
             size = f"{median:.2g} times the norm of the weights they changed (median; 0.001 is usual)"
-        elif min(against_start, default=0.0) >= self.largest_at_start:
+            size += f", until these were no longer finite after {len(finite)}" if lost else ""
+        elif not lost and against_start and self._is_beyond_start(against_start):
             size = f"{statistics.median(against_start):.3g} times the norm of the weights training began with (median)"
         else:
             return
@@ -68,7 +73,8 @@ class UpdateOutOfRange(Rule[UpdateSizes], code="GK404", severity=Severity.WARNIN
                 "learning_rate": now.learning_rate,
                 "median_ratio": median,
                 "smallest_ratio": min(ratios),
-                "largest_ratio": max(ratios),
+                "largest_ratio": max(finite),
+                "steps_until_not_finite": len(finite) if lost else None,
                 "median_ratio_to_first_weights": statistics.median(against_start) if against_start else None,
                 "first_loss": now.first_loss,
                 "loss": loss,
@@ -76,8 +82,18 @@ class UpdateOutOfRange(Rule[UpdateSizes], code="GK404", severity=Severity.WARNIN
             labels=[(now.created_line, "the optimizer was made here")] if now.created_line else [],
         )
 
+    def _is_beyond_start(self, against_start: Sequence[float]) -> bool:
+        median = statistics.median(against_start)
+        return median >= self.largest_at_start and min(against_start) >= 0.3 * self.largest_at_start
+
     @staticmethod
-    def _rose(now: UpdateSizes) -> bool:
-        """Whether the last ten losses are at twice the first, and most above it; NaN, an unknown loss, is not."""
-        last, first = [loss for loss in now.losses[-10:] if not math.isnan(loss)], now.first_loss
+    def _rose(now: UpdateSizes, lost: bool) -> bool:
+        """Whether the last ten losses are at twice the first, and most above it; NaN, an unknown loss, is not.
+
+        Weights that were lost count only if the loss rose before: a NaN in the data loses them as well.
+        """
+        first = now.first_loss
+        if lost and next((loss for loss in reversed(now.losses) if math.isfinite(loss)), first) < first + abs(first):
+            return False
+        last = [loss for loss in now.losses[-10:] if not math.isnan(loss)]
         return sum(loss > first for loss in last) >= 8 and statistics.median(last) >= first + abs(first)

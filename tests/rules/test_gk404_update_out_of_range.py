@@ -40,7 +40,10 @@ def test_updates_as_large_as_the_weights_are_a_warning_with_their_number() -> No
         {"ratios": (0.8,) * 19},
         {"ratios": (0.4,) * 20},
         {"ratios": (*(0.9,) * 19, 0.01)},
-        {"ratios": (*(0.9,) * 19, math.inf)},
+        {"ratios": (*(0.1,) * 19, math.inf)},
+        {"ratios": (0.9, *(math.inf,) * 19)},
+        {"ratios": (math.inf,) * 20},
+        {"ratios": (0.9, 0.9, *(math.inf,) * 18), "losses": (0.7, 0.7, *(math.inf,) * 18)},
         {"losses": (*(0.9,) * 10, *(0.6,) * 10)},
         {"losses": (1.3,) * 20},
         {"losses": (math.nan,) * 20},
@@ -53,11 +56,20 @@ def test_it_is_silent(changes: dict[str, Any]) -> None:
     assert not check(**changes)
 
 
+def test_weights_lost_before_enough_steps_count_when_the_loss_rose_before() -> None:
+    (finding,) = check(ratios=(14.0, 36.0, 30.0, *(math.inf,) * 17), losses=(0.7, 32.0, 7e4, *(math.inf,) * 17))
+    assert "30 times the norm of the weights they changed" in finding.message
+    assert "until these were no longer finite after 3, and the loss rose from 0.7 to inf" in finding.message
+
+
 def test_updates_far_larger_than_the_first_weights_count_as_long_as_every_one_is() -> None:
     (finding,) = check(ratios=(0.1,) * 20, against_start=(30.0,) * 20)
     assert "30 times the norm of the weights training began with" in finding.message
     assert "the loss rose from 0.7 to 5" in finding.message
-    assert not check(ratios=(0.1,) * 20, against_start=(*(30.0,) * 19, 9.0))
+    assert check(ratios=(0.1,) * 20, against_start=(*(30.0,) * 19, 3.0))
+    assert not check(ratios=(0.1,) * 20, against_start=(*(30.0,) * 19, 2.9))
+    assert check(ratios=(0.1,) * 20, against_start=(*(10.0,) * 11, *(4.0,) * 9))
+    assert not check(ratios=(0.1,) * 20, against_start=(*(9.9,) * 11, *(40.0,) * 9))
 
 
 def train(rate: float, steps: int, optimizer_class: Any = torch.optim.SGD) -> None:

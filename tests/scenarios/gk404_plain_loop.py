@@ -24,3 +24,43 @@ def main():
 
 def repaired():
     return train(0.3)
+
+
+def repaired_regression():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.03)
+    for _ in range(40):
+        x = torch.randn(16, 6)
+        optimizer.zero_grad()
+        (model(x) - x.sum(1, keepdim=True)).pow(2).mean().backward()
+        optimizer.step()
+    return model
+
+
+def faulty_overflow_in_a_few_steps():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=5.0)
+    for _ in range(40):
+        x = torch.randn(16, 6)
+        optimizer.zero_grad()
+        (model(x) - x.sum(1, keepdim=True)).pow(2).mean().backward()
+        optimizer.step()  # expect: GK404
+    return model
+
+
+def healthy_one_broken_batch():
+    """A NaN in the data loses the weights too, and says nothing about the learning rate."""
+    torch.manual_seed(0)
+    model = nn.Linear(6, 1)
+    nn.init.zeros_(model.weight)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for step in range(60):
+        x = torch.randn(16, 6)
+        if step == 3:
+            x[0] = float("nan")
+        optimizer.zero_grad()
+        (model(x) - torch.nan_to_num(x).sum(1, keepdim=True)).pow(2).mean().backward()
+        optimizer.step()
+    return model

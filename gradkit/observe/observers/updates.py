@@ -29,10 +29,12 @@ SHARE = 0.001
 """Largest share of wall time spent looking, once the run is known."""
 LARGE = 0.2
 """Ratio of update to weights from which on consecutive steps are measured."""
-LARGE_AT_START = 10.0
+LARGE_AT_START = 3.0
 """Ratio of update to the very first weights from which on consecutive steps are measured."""
 LONGEST_LOOK = 64
 """Steps after which an unfinished suspicion is given up until the next look."""
+MAX_SIZES = 3
+"""Sets of consecutive ratios of one optimizer that are handed to the rules, which may not agree at once."""
 MEASURE_EVERY = 4
 """Only every so many looks at an optimizer known to move measure its updates; the others look for frozen parameters."""
 MAX_PAUSE = 4096
@@ -147,7 +149,7 @@ class UpdatesObserver(Observer):
         if not motion.moves:
             return True
         sizes_open = motion.ratios[-1] >= LARGE or motion.against_start[-1:] > (LARGE_AT_START,)
-        return sizes_open and "sizes" not in self._said[id(motion.reference())]
+        return sizes_open and motion.sizes_told < MAX_SIZES
 
     def _rest(self) -> None:
         now, backwards = time.perf_counter(), self.monitor.backwards
@@ -191,8 +193,8 @@ class UpdatesObserver(Observer):
         large = len(ratios) == RATIOS and (
             sorted(ratios)[RATIOS // 2] >= LARGE or min(against_start, default=0.0) >= LARGE_AT_START
         )
-        if large and "sizes" not in said:
-            said.add("sizes")
+        if large and motion.sizes_told < MAX_SIZES and step - motion.sizes_told_at >= RATIOS:
+            motion.sizes_told, motion.sizes_told_at = motion.sizes_told + 1, step
             self.monitor.put(
                 UpdateSizes(
                     optimizer=self.monitor.label_of(optimizer),

@@ -249,9 +249,12 @@ class EvaluationPass:
         forwards: Forwards of the stretch.
         recorded: Those that recorded a graph, each proven unused.
         active_layers: Dropout and batch-norm layers that ran in train mode, by type name.
+        ungoverned: Dropout that ran and that the model's mode does not govern, by type or function name: layers that
+            are no part of the model, and functional calls (those of one forward).
         saved_bytes: Bytes saved for backward in all of them together, without parameters; None when not measured.
         seconds: Time from the first to the last forward [s].
         location: The user's line that called the model.
+        dropout_line: The user's line of the first of `ungoverned`.
     """
 
     step: int
@@ -260,9 +263,11 @@ class EvaluationPass:
     forwards: int
     recorded: int
     active_layers: Mapping[str, int] = field(default_factory=dict)
+    ungoverned: Mapping[str, int] = field(default_factory=dict)
     saved_bytes: int | None = None
     seconds: float = 0.0
     location: Location | None = None
+    dropout_line: Location | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
+from gradkit.observe.dropout import is_stray
 from gradkit.observe.hooks import TAP
 from gradkit.observe.instrument import compiled_code_exists, tensors_in
 from gradkit.observe.signals import COMPILING
@@ -42,6 +43,8 @@ class Forward:
         active: Dropout and batch-norm layers that ran in train mode, by type name.
         inactive: Those that ran in eval mode.
         inactive_over_gradients: Those of `inactive` that gradients flow through, or whose own parameters are trainable.
+        stray: Those of `active` that drop something out and are no part of the module, by type name.
+        stray_site: The line that called the first of these.
         calibrating: A batch-norm layer in train mode was collecting its statistics anew (no momentum, or just reset).
         outputs: Nodes of the output's graph; empty when none was recorded.
         failed: The call raised.
@@ -55,6 +58,8 @@ class Forward:
     active: list[str] = field(default_factory=list)
     inactive: list[str] = field(default_factory=list)
     inactive_over_gradients: list[nn.Module] = field(default_factory=list)
+    stray: list[str] = field(default_factory=list)
+    stray_site: Site | None = None
     calibrating: bool = False
     outputs: list[Any] = field(default_factory=list)
     failed: bool = False
@@ -194,6 +199,9 @@ def _note_layer(forward: Forward, module: nn.Module, args: Sequence[Any]) -> Non
         if normalizes and not any("Norm" in name for name in forward.active):
             forward.calibrating = _calibrates(module)
         forward.active.append(type(module).__name__)
+        if not forward.training and not normalizes and is_stray(module, forward.module):
+            forward.stray.append(type(module).__name__)
+            forward.stray_site = forward.stray_site or find_site(4)
         return
     forward.inactive.append(type(module).__name__)
     flows = any(tensor.requires_grad for tensor in tensors_in(args))

@@ -213,6 +213,20 @@ def stands_under_condition(place: Location) -> bool:
     return False
 
 
+def is_unconditional(place: Location, name: str) -> bool:
+    """Whether a call of `name` on this line gives no `training` at all, or the constant True."""
+    tree = _parse(place.file)
+    for node in ast.walk(tree) if tree is not None else ():
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == name:
+            if not node_covers(node, place.line):
+                continue
+            given = [item.value for item in node.keywords if item.arg in ("training", "train", None)] + node.args[2:3]
+            if name == "scaled_dot_product_attention":
+                given = []
+            return all(isinstance(value, ast.Constant) and value.value is True for value in given)
+    return False
+
+
 def node_covers(node: ast.AST, line: int) -> bool:
     """Whether an expression's lines include `line`."""
     first = getattr(node, "lineno", None)

@@ -44,3 +44,19 @@ def test_says_which_layers_were_active_and_what_that_costs(layers, cost):
         f"2 forwards of Net without gradients ran in train mode: {next(iter(layers))} were active."
     )
     assert cost in finding.cost
+
+
+def test_dropout_that_no_mode_governs_is_reported_at_its_own_line():
+    own = Location("net.py", 7, "forward")
+    (finding,) = judge(training=False, active_layers={}, ungoverned={"dropout": 1}, dropout_line=own)
+    assert finding.location == own
+    assert finding.message == (
+        "2 forwards of Net without gradients ran in eval mode and yet dropped something out: dropout."
+    )
+    assert finding.labels == ((LINE, "the evaluation ran here"),)
+
+
+def test_in_train_mode_the_evaluation_is_the_line_to_mend():
+    own = Location("net.py", 7, "forward")
+    (finding,) = judge(active_layers={}, ungoverned={"dropout": 1}, dropout_line=own)
+    assert finding.location == LINE

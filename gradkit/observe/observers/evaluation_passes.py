@@ -15,16 +15,17 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from gradkit.observe import graph, signals
+from gradkit.observe.dropout import FunctionalDropout, has_drawn, random_state
 from gradkit.observe.forwards import FORWARDS, Forward, ForwardListener
 from gradkit.observe.observer import Observer
 from gradkit.observe.places import locate
 from gradkit.observe.points import Point
-from gradkit.observe.sites import Site, is_user_code
+from gradkit.observe.sites import is_user_code
+from gradkit.observe.stretches import Stretch, storage_of
 from gradkit.records import EvaluationPass
 
 if TYPE_CHECKING:
@@ -43,57 +44,10 @@ MAX_WAIT = 100
 CALM_WINDOWS = 2
 """Ordinary training windows that must have been seen before a stretch at the very end of a run is reported."""
 
+DROPOUT_LOOKS = 3
+"""Forwards of one run that are instrumented because something was drawn in them outside of training."""
+
 _Key = tuple[int, bool]
-
-
-class _Stretch:
-    """Forwards of one module in one mode since the last backward."""
-
-    def __init__(self, forward: Forward, window: int) -> None:
-        self.module: weakref.ref[nn.Module] = weakref.ref(forward.module)
-        self.model = type(forward.module).__name__
-        self.training = forward.training
-        self.site: Site = forward.site
-        self.window = window
-        self.plain = 0
-        self.recorded = 0
-        self.used = 0
-        self.unused = 0
-        self.open: list[weakref.ref[graph.Mark]] = []
-        self.active: Counter[str] = Counter()
-        self.excused = False
-        self.inputs: tuple[weakref.ref[Tensor], ...] = ()
-        self.began = self.ended = time.perf_counter()
-        self.bytes_of_one: int | None = None
-        self.calm = 0
-        self.trained = False
-
-    @property
-    def idle(self) -> int:
-        """Forwards that nothing was computed from, as far as that is known."""
-        return self.plain + self.unused
-
-    def settle(self, reached: set[int]) -> None:
-        """Count the marks that a differentiation reached as used, those that died as unused."""
-        still: list[weakref.ref[graph.Mark]] = []
-        for reference in self.open:
-            mark = reference()
-            if mark is None:
-                self.unused += 1
-            elif id(mark) in reached:
-                self.used += 1
-            else:
-                still.append(reference)
-        self.open = still
-
-    @property
-    def suspicious(self) -> bool:
-        """Whether it may be an evaluation that recorded graphs, or one in train mode without gradients."""
-        if self.training and self.plain >= 2:
-            return bool(self.active) and not self.excused
-        return (
-            self.recorded >= 2 and self.unused + len(self.open) >= 2 and (self.training or not self.used + self.plain)
-        )
 
 
 class EvaluationPasses(Observer, ForwardListener):
@@ -104,9 +58,9 @@ class EvaluationPasses(Observer, ForwardListener):
     def __init__(self, monitor: Monitor) -> None:
         super().__init__(monitor)
         self._key = f"gradkit.forward.{id(self)}"
-        self._stretches: dict[_Key, _Stretch] = {}
-        self._window_stretches: list[_Stretch] = []
-        self._candidates: dict[_Key, _Stretch] = {}
+        self._stretches: dict[_Key, Stretch] = {}
+        self._window_stretches: list[Stretch] = []
+        self._candidates: dict[_Key, Stretch] = {}
         self._calm: Counter[int] = Counter()
         self._window = 0
         self._whole = True
@@ -114,6 +68,9 @@ class EvaluationPasses(Observer, ForwardListener):
         self._seen: Counter[object] = Counter()
         self._listened: list[Point] = []
         self._counting: tuple[saved_tensors_hooks, dict[int, int]] | None = None
+        self._random: Tensor | int | None = None
+        self._dropout: FunctionalDropout | None = None
+        self._dropout_looks = 0
 
     # --- life -----------------------------------------------------------------------------------------------------
 
@@ -142,7 +99,8 @@ class EvaluationPasses(Observer, ForwardListener):
             stretch.unused += len(stretch.open)
             stretch.open.clear()
             calm = self._calm[key[0]] >= CALM_WINDOWS
-            if stretch.suspicious and ((calm and stretch.trained) or (inference and not stretch.training)):
+            alone = inference and not stretch.training and not stretch.noisy
+            if stretch.suspicious and ((calm and stretch.trained) or alone):
                 self._report(stretch)
         self._stretches.clear()
         self._candidates.clear()
@@ -179,15 +137,17 @@ class EvaluationPasses(Observer, ForwardListener):
     # --- forwards -------------------------------------------------------------------------------------------------
 
     def forward_begins(self, forward: Forward) -> None:
-        """Count the bytes of one recorded forward of a stretch in eval mode, its second."""
+        """Look closer at the second forward of a stretch: at its bytes when it records, at dropout when it does not."""
         stretch = self._stretches.get((id(forward.module), forward.training))
+        if not forward.recording:
+            self._look_for_dropout(forward, stretch)
         if stretch is None or not forward.recording or forward.training or stretch.recorded != 1:
             return
-        own = {_storage(parameter) for parameter in forward.module.parameters()}
+        own = {storage_of(parameter) for parameter in forward.module.parameters()}
         sizes: dict[int, int] = {}
 
         def pack(tensor: Tensor) -> Tensor:
-            storage = _storage(tensor)
+            storage = storage_of(tensor)
             if storage is not None and storage not in own:
                 sizes[storage] = tensor.untyped_storage().nbytes()
             # Packing a saved output as it is makes the graph hold itself; autograd puts its node back on unpacking.
@@ -200,17 +160,34 @@ class EvaluationPasses(Observer, ForwardListener):
             return
         self._counting = (hooks, sizes)
 
+    def _look_for_dropout(self, forward: Forward, stretch: Stretch | None) -> None:
+        """Dropout calls without a layer are told by what the first forward drew, and found in the second."""
+        if stretch is None:
+            self._random = random_state(forward.module)
+        elif (
+            stretch.drew
+            and stretch.plain == 1
+            and self._dropout_looks < DROPOUT_LOOKS
+            and self._is_trained(forward.module)
+        ):
+            self._dropout_looks += 1
+            self._dropout = FunctionalDropout(self.monitor, forward.training)
+
     def forward_ended(self, forward: Forward) -> None:
         """Add the forward to its stretch and mark the graph it recorded."""
         counting, self._counting = self._counting, None
+        dropout, self._dropout = self._dropout, None
+        random, self._random = self._random, None
         if counting is not None:
             counting[0].__exit__(None, None, None)
+        if dropout is not None:
+            dropout.finish()
         if forward.failed:
             return
         key = (id(forward.module), forward.training)
         stretch = self._stretches.get(key)
         if stretch is None or stretch.module() is not forward.module:
-            stretch = self._stretches[key] = _Stretch(forward, self._window)
+            stretch = self._stretches[key] = Stretch(forward, self._window)
             self._window_stretches.append(stretch)
         if forward.outputs:
             stretch.recorded += 1
@@ -220,16 +197,21 @@ class EvaluationPasses(Observer, ForwardListener):
             if counting is not None:
                 stretch.bytes_of_one = sum(counting[1].values())
         else:
-            stretch.plain += 1
-            stretch.active.update(forward.active)
-            stretch.excused = stretch.excused or forward.calibrating or _same_inputs(stretch.inputs, forward.inputs)
+            stretch.add_plain(forward)
+            if random is not None:
+                stretch.drew = has_drawn(forward.module, random)
+            if dropout is not None:
+                stretch.add_calls(dropout.calls, dropout.site)
         if stretch.recorded + stretch.plain == 2:  # the optimizer may be gone when the stretch is judged
-            stepped = self.monitor.trained_parameters()
-            stretch.trained = any(id(parameter) in stepped for parameter in forward.module.parameters())
+            stretch.trained = self._is_trained(forward.module)
         stretch.inputs = forward.inputs
         stretch.ended = time.perf_counter()
         if stretch.recorded + stretch.plain >= MAX_FORWARDS:
             FORWARDS.leave(self)
+
+    def _is_trained(self, module: nn.Module) -> bool:
+        stepped = self.monitor.trained_parameters()
+        return any(id(parameter) in stepped for parameter in module.parameters())
 
     # --- training -------------------------------------------------------------------------------------------------
 
@@ -285,8 +267,8 @@ class EvaluationPasses(Observer, ForwardListener):
         elif self._candidates and FORWARDS.listen(self) and not whole:
             self._whole = True
 
-    def _report(self, stretch: _Stretch) -> None:
-        plain = stretch.training and stretch.plain >= 2
+    def _report(self, stretch: Stretch) -> None:
+        plain = stretch.noisy
         self.monitor.put(
             EvaluationPass(
                 step=self.monitor.info.steps,
@@ -295,24 +277,14 @@ class EvaluationPasses(Observer, ForwardListener):
                 forwards=stretch.plain if plain else stretch.unused,
                 recorded=0 if plain else stretch.unused,
                 active_layers=dict(stretch.active) if plain else {},
+                ungoverned=dict(stretch.ungoverned) if plain else {},
                 saved_bytes=None if plain or stretch.bytes_of_one is None else stretch.bytes_of_one * stretch.unused,
                 seconds=stretch.ended - stretch.began,
                 location=locate(stretch.site, self.monitor.models),
+                dropout_line=locate(stretch.ungoverned_site, self.monitor.models) if plain else None,
             )
         )
 
 
 def _same(tensor: Any) -> Any:
     return tensor
-
-
-def _storage(tensor: Tensor) -> int | None:
-    """The address of a plain tensor's memory; None for what has none of its own."""
-    if type(tensor) not in (Tensor, nn.Parameter) or tensor.device.type == "meta":
-        return None
-    return tensor.untyped_storage().data_ptr() if tensor.layout is torch.strided else None
-
-
-def _same_inputs(before: Sequence[weakref.ref[Tensor]], now: Sequence[weakref.ref[Tensor]]) -> bool:
-    """Whether a forward got the very tensors the one before it got, as sampling one input several times does."""
-    return bool(now) and len(before) == len(now) and all(a() is b() for a, b in zip(before, now, strict=True))

@@ -1,0 +1,111 @@
+"""Finds dropout that no mode of the model governs: functional calls, seen in one instrumented forward."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from gradkit.observe import source
+from gradkit.observe.instrument import INSTRUMENT, Witness
+from gradkit.observe.sites import Site, find_site
+
+if TYPE_CHECKING:
+    from gradkit.observe.monitor import Monitor
+
+_FUNCTIONS = {
+    "dropout": True,
+    "dropout1d": True,
+    "dropout2d": True,
+    "dropout3d": True,
+    "alpha_dropout": False,
+    "feature_dropout": True,
+    "feature_alpha_dropout": False,
+}
+"""Functions that drop out, and whether they do when `training` is not given."""
+_ATTENTION = "scaled_dot_product_attention"
+_TORCH = Path(str(torch.__file__)).parent
+_DISPATCH = tuple(
+    str(_TORCH / name) for name in ("overrides.py", "nn/functional.py", "_jit_internal.py", "functional.py")
+)
+_MODULES = str(_TORCH / "nn" / "modules")
+_GRADKIT = str(Path(__file__).parents[1])
+
+
+class FunctionalDropout(Witness):
+    """The calls that dropped something out in one forward, without a layer of torch's asking for it.
+
+    Args:
+        monitor: The monitor that asks.
+        training: The model is in train mode. Otherwise only a call counts that cannot know of any mode: one that gives
+            `training` by a name or an expression may be meant, as for Monte-Carlo dropout.
+    """
+
+    def __init__(self, monitor: Monitor, training: bool) -> None:
+        super().__init__(monitor)
+        self.calls: Counter[str] = Counter()
+        self.site: Site | None = None
+        self._training = training
+        self._looks = INSTRUMENT.enter(self)
+
+    def called(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any, before: Any) -> None:
+        """Note a functional call that dropped something out."""
+        name = str(getattr(function, "__name__", ""))
+        if not _drops(name, args, kwargs) or _asked_by_module():
+            return
+        site = find_site(2)
+        place = site.location()
+        if self._training or (place is not None and source.is_unconditional(place, name)):
+            self.calls[name] += 1
+            self.site = self.site or site
+
+    def finish(self) -> None:
+        """End the look."""
+        if self._looks:
+            INSTRUMENT.leave(self)
+
+
+def _drops(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    if name == _ATTENTION:
+        return bool(kwargs.get("dropout_p", args[4] if len(args) > 4 else 0.0))
+    default = _FUNCTIONS.get(name)
+    if default is None:
+        return False
+    training = kwargs.get("training", kwargs.get("train", args[2] if len(args) > 2 else default))
+    return bool(training) and bool(kwargs.get("p", args[1] if len(args) > 1 else 0.5))
+
+
+def _asked_by_module() -> bool:
+    """Whether a layer of torch made the call, which follows its own mode."""
+    frame = sys._getframe(2)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith((_GRADKIT, *_DISPATCH)):
+        frame = frame.f_back
+    return frame.f_code.co_filename.startswith(_MODULES)
+
+
+def random_state(module: nn.Module) -> Tensor | int | None:
+    """The state of the generator that dropout on the module's device draws from, without waiting for the device."""
+    parameter = next(module.parameters(), None)
+    if parameter is None or parameter.is_cpu:
+        return torch.default_generator.get_state()
+    if parameter.is_cuda and not torch.cuda.is_current_stream_capturing():
+        return int(torch.cuda.default_generators[parameter.device.index or 0].get_offset())
+    return None
+
+
+def has_drawn(module: nn.Module, before: Tensor | int | None) -> bool:
+    """Whether something was drawn from that generator since; True where its state is not known."""
+    now = random_state(module)
+    if isinstance(before, Tensor) and isinstance(now, Tensor):
+        return not torch.equal(before, now)
+    return before is None or before != now
+
+
+def is_stray(layer: nn.Module, model: nn.Module) -> bool:
+    """Whether a layer that ran inside `model` is no part of it, so that `model.eval()` does not reach it."""
+    return not any(layer is part for part in model.modules())

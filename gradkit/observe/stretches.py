@@ -1,0 +1,102 @@
+"""What is known of a stretch of forwards between two backward calls: recorded, used, in which mode and how noisy."""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections import Counter
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from gradkit.observe import graph
+from gradkit.observe.forwards import Forward
+from gradkit.observe.sites import Site
+
+
+class Stretch:
+    """Forwards of one module in one mode since the last backward."""
+
+    def __init__(self, forward: Forward, window: int) -> None:
+        self.module: weakref.ref[nn.Module] = weakref.ref(forward.module)
+        self.model = type(forward.module).__name__
+        self.training = forward.training
+        self.site: Site = forward.site
+        self.window = window
+        self.plain = 0
+        self.recorded = 0
+        self.used = 0
+        self.unused = 0
+        self.open: list[weakref.ref[graph.Mark]] = []
+        self.active: Counter[str] = Counter()
+        self.ungoverned: Counter[str] = Counter()
+        self.ungoverned_site: Site | None = None
+        self.drew = False
+        self.excused = False
+        self.inputs: tuple[weakref.ref[Tensor], ...] = ()
+        self.began = self.ended = time.perf_counter()
+        self.bytes_of_one: int | None = None
+        self.calm = 0
+        self.trained = False
+
+    @property
+    def idle(self) -> int:
+        """Forwards that nothing was computed from, as far as that is known."""
+        return self.plain + self.unused
+
+    def settle(self, reached: set[int]) -> None:
+        """Count the marks that a differentiation reached as used, those that died as unused."""
+        still: list[weakref.ref[graph.Mark]] = []
+        for reference in self.open:
+            mark = reference()
+            if mark is None:
+                self.unused += 1
+            elif id(mark) in reached:
+                self.used += 1
+            else:
+                still.append(reference)
+        self.open = still
+
+    def add_plain(self, forward: Forward) -> None:
+        """A forward without gradients, with the layers that ran in train mode."""
+        self.plain += 1
+        self.active.update(forward.active)
+        self.add_calls(Counter(forward.stray), forward.stray_site)
+        self.excused = self.excused or forward.calibrating or _same_inputs(self.inputs, forward.inputs)
+
+    def add_calls(self, calls: Counter[str], site: Site | None) -> None:
+        """Dropout in such a forward that the mode of the model does not govern."""
+        if calls:
+            self.ungoverned.update(calls)
+            self.ungoverned_site = self.ungoverned_site or site
+
+    @property
+    def noisy(self) -> bool:
+        """Whether it may be an evaluation without gradients with noise, or in train mode."""
+        if self.plain < 2 or self.excused:
+            return False
+        return bool(self.ungoverned or (self.training and self.active))
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether it is noisy, or may be an evaluation that recorded graphs."""
+        if self.noisy:
+            return not self.recorded or self.training
+        if self.training and self.plain >= 2:
+            return False
+        return (
+            self.recorded >= 2 and self.unused + len(self.open) >= 2 and (self.training or not self.used + self.plain)
+        )
+
+
+def storage_of(tensor: Tensor) -> int | None:
+    """The address of a plain tensor's memory; None for what has none of its own."""
+    if type(tensor) not in (Tensor, nn.Parameter) or tensor.device.type == "meta":
+        return None
+    return tensor.untyped_storage().data_ptr() if tensor.layout is torch.strided else None
+
+
+def _same_inputs(before: Sequence[weakref.ref[Tensor]], now: Sequence[weakref.ref[Tensor]]) -> bool:
+    """Whether a forward got the very tensors the one before it got, as sampling one input several times does."""
+    return bool(now) and len(before) == len(now) and all(a() is b() for a, b in zip(before, now, strict=True))

@@ -20,7 +20,7 @@ import torch
 from torch.compiler import is_compiling
 
 from gradkit.errors import HygieneError
-from gradkit.observe.steady import ENGINE_WRAPPER, RUNNING, Steady, post_step_hook, pre_step_hook, watched_engine
+from gradkit.observe.steady import ENGINE_WRAPPER, OFF, RUNNING, creates_graph, short_way
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -38,7 +38,7 @@ class Tap:
 
     def __init__(self) -> None:
         self.monitors: list[Monitor] = []
-        self.steady: Steady | None = None
+        self.short = short_way(self)
         self._depth = 0
         self._backward_thread = 0
         self._restore: list[tuple[str, Callable[[], bool]]] = []
@@ -75,7 +75,7 @@ class Tap:
         self._restore = []
         for name in _ENGINE_NAMES:
             module = sys.modules[name]
-            wrapper = watched_engine(module._engine_run_backward, self)
+            wrapper = self.short.engine(module._engine_run_backward)
             self._replace(module, "_engine_run_backward", wrapper, f"{name}._engine_run_backward")
         optimizer_class = torch.optim.Optimizer
         self._replace(
@@ -85,8 +85,8 @@ class Tap:
         if _CLIPPING_NAME in clipping.__dict__:  # since torch 2.6; both ways to clip by norm go through it
             wrapper = _watched_clipping(clipping.__dict__[_CLIPPING_NAME], self)
             self._replace(clipping, _CLIPPING_NAME, wrapper, f"torch.nn.utils.clip_grad.{_CLIPPING_NAME}")
-        before = _optimizer_module.register_optimizer_step_pre_hook(pre_step_hook(self))
-        after = _optimizer_module.register_optimizer_step_post_hook(post_step_hook(self))
+        before = _optimizer_module.register_optimizer_step_pre_hook(self.short.before_step)
+        after = _optimizer_module.register_optimizer_step_post_hook(self.short.after_step)
         self._restore.append(("torch.optim global pre-step hook", _remover(before)))
         self._restore.append(("torch.optim global post-step hook", _remover(after)))
 
@@ -107,53 +107,42 @@ class Tap:
     @property
     def backward_depth(self) -> int:
         """1 while a backward that accumulates is running."""
-        return self._depth or int(self.steady is not None and self.steady.phase == RUNNING)
-
-    def follow(self, steady: Steady) -> None:
-        """Go the short way from here on, until `fold`."""
-        self.steady = steady
+        return self._depth or int(self.short.phase() == RUNNING)
 
     def fold(self, entering: int = 0) -> None:
-        """Go the long way again: the monitor takes over in the middle of whatever is going on.
+        """End the short way, if it is gone: the monitor takes over in the middle of whatever is going on.
 
         Args:
             entering: Calls of the engine on this thread's stack that have not begun yet.
         """
-        steady, self.steady = self.steady, None
-        if steady is not None:
-            if steady.phase == RUNNING:
-                self._depth = 1
-                self._backward_thread = threading.get_ident() if _engine_calls() > entering else 0
-            steady.hand_over()
-
-    def sync(self) -> None:
-        """Bring the monitor's counters up to date."""
-        if self.steady is not None:
-            self.steady.sync()
+        if self.short.phase() == RUNNING:
+            self._depth = 1
+            self._backward_thread = threading.get_ident() if _engine_calls() > entering else 0
+        try:
+            self.short.hand_over()
+        except Exception as error:  # our own bug must not stop training; it becomes GK900
+            self.contain("hand_over", error)
 
     def contain(self, where: str, error: Exception) -> None:
         """A mistake of ours on the short way: it is said, and forgotten with everything that was known."""
-        self.fold()
         for monitor in self.monitors:
             monitor.contain(where, error)
 
     # --- events; every entry point contains gradkit's own mistakes ------------------------------------------------
 
-    def run_backward(
-        self, original: Callable[..., Any], roots: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
+    def run_backward(self, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call autograd's engine, with the monitors told before and after."""
-        # Positions: (grad_tensors, retain_graph, create_graph, inputs), as every caller in torch passes them.
-        if is_compiling() or not self.monitors:
-            return original(roots, *args, **kwargs)
-        retains, creates = (bool(args[1]), bool(args[2])) if len(args) > 2 else (False, False)
+        # Positions: (roots, grad_tensors, retain_graph, create_graph, inputs), as every caller in torch passes them.
+        if is_compiling() or not self.monitors or not args:
+            return original(*args, **kwargs)
+        retains, creates = len(args) > 2 and bool(args[2]), creates_graph(args)
         if not kwargs.get("accumulate_grad"):
-            self.enter_grad(roots, retains, creates)
-            return original(roots, *args, **kwargs)
-        if not self.enter_backward(roots, retains, creates):
-            return original(roots, *args, **kwargs)
+            self.enter_grad(args[0], retains, creates)
+            return original(*args, **kwargs)
+        if not self.enter_backward(args[0], retains, creates):
+            return original(*args, **kwargs)
         try:
-            result = original(roots, *args, **kwargs)
+            result = original(*args, **kwargs)
         except BaseException:
             self.leave_backward(False, True)
             raise
@@ -206,8 +195,8 @@ class Tap:
 
     def before_clipping(self) -> list[Callable[[], None]]:
         """What to call once gradients have been clipped: a scaled mixture of windows is the same mixture."""
-        if self.steady is not None:
-            return [self.steady.clipped]
+        if self.short.phase() != OFF:
+            return [self.short.clipped]
         after: list[Callable[[], None]] = []
         for monitor in self.monitors:
             try:

@@ -189,10 +189,8 @@ def _judge_clearing(ledger: Ledger, verdict: Verdict, *, closure: bool) -> None:
     """Whether the gradients deposited in this window are gone."""
     probe = ledger.parameters[ledger.probe].grad
     if probe is not None and not ledger.armed:
-        identity, version = ledger.probe_exit
-        if id(probe) == identity and (probe._version == version or probe._version - version in ledger.harmless_moves):
-            return
-        if id(probe) != identity and ledger.replaces_buffers:
+        moved = probe._version - ledger.deposit_version
+        if (moved == 0 or moved in ledger.harmless_moves) if ledger.is_deposit(probe) else ledger.replaces_buffers:
             return
     present = [index for index, parameter in enumerate(ledger.parameters) if parameter.grad is not None]
     if present:
@@ -219,11 +217,10 @@ def _learn_harmless(ledger: Ledger, probe: Tensor | None) -> None:
     """Remember how this loop changes gradients between backward and step without clearing them (clipping)."""
     if probe is None:
         return
-    identity, version = ledger.probe_exit
-    if id(probe) != identity:
+    if not ledger.is_deposit(probe):
         ledger.replaces_buffers = True
-    elif probe._version != version:
-        ledger.harmless_moves.add(probe._version - version)
+    elif probe._version != ledger.deposit_version:
+        ledger.harmless_moves.add(probe._version - ledger.deposit_version)
 
 
 def _weights_untouched(ledger: Ledger) -> bool:

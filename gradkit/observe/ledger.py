@@ -123,7 +123,9 @@ class Ledger:
         self.replaces_buffers = False
         self.probe = 0
         self.probe_entry = _NOTHING
-        self.probe_exit = _NOTHING
+        self.deposit: weakref.ref[Tensor] | None = None
+        """What the last backward left in the probe; by reference, since a tensor made by hand may get the same id."""
+        self.deposit_version = -1
         self.entries: list[tuple[int, int]] | None = None
         self.exit_norms: dict[int, Tensor] = {}
         self.entry_norms: dict[int, Tensor] = {}
@@ -198,7 +200,7 @@ class Ledger:
         self.exit_norms = {}
         self.held_norms = {}
         self.entries = None
-        self.probe_exit = _NOTHING
+        self.deposit = None
         self.windows_held = {}
         self.stale_copies = {}
         self.samples.clear()
@@ -275,7 +277,7 @@ class Ledger:
             if probe is not None:
                 now = (id(probe), probe._version)
                 if now != self.probe_entry:
-                    self.probe_exit = now
+                    self._note_deposit(probe)
                     return True
             # The usual parameter got nothing. Whether another did is known only if none had a gradient before.
             if self.deposits or self.probe_entry is not _NOTHING or self.pending or self.mixed or self.undecided:
@@ -284,7 +286,7 @@ class Ledger:
             for index, parameter in enumerate(self.parameters):
                 if parameter.grad is not None:
                     self.probe = index
-                    self.probe_exit = _state(parameter.grad)
+                    self._note_deposit(parameter.grad)
                     return True
             return False
         changed = []
@@ -296,12 +298,24 @@ class Ledger:
         if not changed:
             return False
         self.probe = changed[0]
-        self.probe_exit = _state(self.parameters[self.probe].grad)
+        self._note_deposit(self.parameters[self.probe].grad)
         present = [index for index, parameter in enumerate(self.parameters) if parameter.grad is not None]
         self.exit_norms = self.norms_of(present)
         for index, mixture in self.mixed.items():
             mixture.after = self.exit_norms.get(index)
         return True
+
+    def _note_deposit(self, buffer: Tensor | None) -> None:
+        self.deposit = None if buffer is None else weakref.ref(buffer)
+        self.deposit_version = -1 if buffer is None else buffer._version
+
+    def is_as_deposited(self, buffer: Tensor | None) -> bool:
+        """Whether the probe's gradient is what the last backward left there, untouched as far as versions tell."""
+        return buffer is not None and self.is_deposit(buffer) and buffer._version == self.deposit_version
+
+    def is_deposit(self, buffer: Tensor) -> bool:
+        """Whether the probe's gradient is the tensor that the last backward left there."""
+        return self.deposit is not None and self.deposit() is buffer
 
     def _look_at_survivors(self) -> None:
         """Find buffers that are still the ones the last step consumed."""
@@ -404,11 +418,11 @@ class Ledger:
         if self.mixed or not self.parameters:
             return None
         parameter = self.parameters[self.probe]
-        if parameter.grad is None or _state(parameter.grad) != self.probe_exit:
+        if not self.is_as_deposited(parameter.grad):
             return None
 
         def follow() -> None:
-            self.probe_exit = _state(parameter.grad)
+            self._note_deposit(parameter.grad)
 
         return follow
 
@@ -461,8 +475,7 @@ class Ledger:
         """
         if self.mixed or self.pending or self.armed or self.uncertain or not self.deposits:
             return False
-        probe = self.parameters[self.probe].grad
-        return probe is not None and (id(probe), probe._version) == self.probe_exit
+        return self.is_as_deposited(self.parameters[self.probe].grad)
 
     def is_steady(self) -> bool:
         """Whether this window, just stepped on, was one of a loop that can be followed the short way; see `Steady`."""

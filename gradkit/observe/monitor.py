@@ -27,7 +27,7 @@ from gradkit.observe.names import Namer
 from gradkit.observe.observer import EVENTS, Observer, all_observers, overridden
 from gradkit.observe.places import locate
 from gradkit.observe.sites import Site, find_site
-from gradkit.observe.steady import Steady, is_capturing
+from gradkit.observe.steady import is_capturing
 from gradkit.observe.targets import sort_targets
 from gradkit.observe.unused_forwards import UnusedForwards
 from gradkit.records import Gap, Location, ParameterInfo, Record, RunInfo, Statement, Window
@@ -222,7 +222,7 @@ class Monitor:
     @property
     def info(self) -> RunInfo:
         """Totals so far."""
-        TAP.sync()
+        TAP.short.sync()
         seconds = time.perf_counter() - self._started if self._running else self._seconds
         alive = [ledger for ledger in self._ledger_list if self._takes_part(ledger)]
         parameters = self._parameters.union(*(map(id, ledger.parameters) for ledger in alive))
@@ -239,7 +239,7 @@ class Monitor:
     @property
     def backwards(self) -> int:
         """Backward calls so far."""
-        TAP.sync()
+        TAP.short.sync()
         return self.backwards_seen
 
     def report(self) -> Report:
@@ -409,7 +409,7 @@ class Monitor:
 
     def place_of(self, optimizer: Optimizer) -> tuple[str, int]:
         """The label of an optimizer and the number of its present or last step, from 0."""
-        TAP.sync()
+        TAP.short.sync()
         ledger = self._ledgers.get(id(optimizer))
         if ledger is None:
             return type(optimizer).__name__, 0
@@ -444,13 +444,13 @@ class Monitor:
 
     def steps_of(self, optimizer: Optimizer) -> int | None:
         """Steps of an optimizer seen so far; None when this monitor does not watch it."""
-        TAP.sync()
+        TAP.short.sync()
         ledger = self._ledgers.get(id(optimizer))
         return None if ledger is None else ledger.steps
 
     def deposits_of(self, optimizer: Optimizer) -> int:
         """Backward calls seen so far that deposited on an optimizer's parameters."""
-        TAP.sync()
+        TAP.short.sync()
         ledger = self._ledgers.get(id(optimizer))
         return 0 if ledger is None else ledger.deposits_total
 
@@ -567,7 +567,7 @@ class Monitor:
             if is_steady and self._leaves_only_the_ledger():
                 windows = self._wakes_at - self.backwards_seen - 1
                 if windows >= 1 and len(TAP.monitors) == 1:
-                    TAP.follow(Steady(self, ledger, optimizer, windows, self._cuda))
+                    TAP.short.begin(self, ledger, optimizer, windows)
             return
         try:
             if ledger.number in self._wrapped:

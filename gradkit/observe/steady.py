@@ -2,35 +2,41 @@
 
 Most loops do the same at every step: all gradients are None, one backward deposits, the optimizer steps on exactly
 that. For such a window the hooks of `gradkit.observe.hooks` ask three questions of metadata and remember what the step
-consumed, in a dozen lines of Python without a call: between torch's operations every line runs with cold caches and
-costs several times what a warm one does. The first answer that is not the usual one, and everything else that happens,
-hands the window over to the ledger, which then knows exactly what it would have known had it followed all along.
+consumed. The first answer that is not the usual one, and everything else that happens, hands the window over to the
+ledger, which then knows exactly what it would have known had it followed all along.
+
+The hooks are functions that share the variables of one call of `short_way`, and call as little as they can: between
+torch's operations every line of Python runs with cold caches and costs several times what it costs in a loop. On the
+smallest workload of `benchmarks/overhead.py` the same logic in methods of an object with slots adds a fifth more, and
+spread over the classes that own the state two and a half times as much.
 """
 
 from __future__ import annotations
 
 import functools
+import operator
+import sys
 import weakref
-from types import CodeType
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.compiler import is_dynamo_compiling
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch.optim import Optimizer
 
     from gradkit.observe.hooks import Tap
     from gradkit.observe.ledger import Ledger
     from gradkit.observe.monitor import Monitor
 
-READY, RUNNING, DEPOSITED, STEPPING, OVER = range(5)
-"""Where in a window a loop is: before its backward, in it, after it, in the optimizer's step; or no longer followed."""
+READY, RUNNING, DEPOSITED, STEPPING, OFF = range(5)
+"""Where in a window a loop is: before its backward, in it, after it, in the optimizer's step; or not followed here."""
 
 reference = weakref.ref
+
+_StepHook = Callable[["Optimizer", tuple[Any, ...], dict[str, Any]], None]
 
 
 def is_capturing() -> bool:
@@ -38,203 +44,235 @@ def is_capturing() -> bool:
     return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
 
 
-class Steady:
-    """What the short way knows of one loop.
-
-    Args:
-        monitor: The only monitor of the process.
-        ledger: Its only ledger, between a step and the next backward, with no doubt open.
-        optimizer: The optimizer of the ledger; not kept.
-        windows: After so many windows an observer wakes up, and the loop is to be followed the long way again.
-        cuda: Whether a CUDA graph may be captured, which forbids every look.
+class ShortWay(NamedTuple):
+    """Functions over one state.
 
     Attributes:
+        engine: Puts the hook around autograd's engine call.
+        before_step: What torch calls before every optimizer step.
+        after_step: What torch calls after every optimizer step.
+        begin: Follow a loop: the only monitor of the process, its only ledger, between a step and the next backward
+            and with no doubt open, the optimizer, and the windows after which an observer wakes up and the loop is to
+            be followed the long way again.
         phase: Where in the window the loop is.
-        windows: Windows followed to their end.
-        held: What the last of them consumed, one weak reference per parameter, as in the ledger.
-        versions: The versions of those gradients.
+        windows: Windows followed to their end since `begin`.
+        clipped: All gradients were scaled by one factor: what a backward left is what is there now.
+        sync: Bring the counters of the monitor and the ledger up to date, for somebody who asks.
+        hand_over: Tell the ledger and the monitor all that was seen, and follow nothing any more.
     """
 
-    __slots__ = (
-        "_backwards",
-        "_deposits",
-        "_steps",
-        "_steps_of_all",
-        "cuda",
-        "exit_id",
-        "exit_version",
-        "held",
-        "ids",
-        "key",
-        "last",
-        "ledger",
-        "monitor",
-        "parameters",
-        "phase",
-        "probe",
-        "versions",
-        "weight_version",
-        "windows",
-    )
-
-    def __init__(self, monitor: Monitor, ledger: Ledger, optimizer: Optimizer, windows: float, cuda: bool) -> None:
-        self.phase = READY
-        self.parameters = tuple(ledger.parameters)
-        self.probe = ledger.parameters[ledger.probe]
-        self.exit_id = 0
-        self.exit_version = -1
-        self.key = id(optimizer)
-        self.ids = [id(parameter) for parameter in ledger.parameters]
-        self.cuda = cuda
-        self.windows = 0
-        self.last = windows
-        self.held: list[weakref.ref[Tensor] | None] = []
-        self.versions: list[int] = []
-        self.weight_version = -1
-        self.ledger = ledger
-        self.monitor = monitor
-        self._backwards = monitor.backwards_seen
-        self._steps_of_all = monitor.steps_seen
-        self._steps = ledger.steps
-        self._deposits = ledger.deposits_total
-
-    def sync(self) -> None:
-        """Bring the counters of the monitor and the ledger up to date, for somebody who asks."""
-        begun = self.phase in (RUNNING, DEPOSITED, STEPPING)
-        self.monitor.backwards_seen = self._backwards + self.windows + begun
-        self.monitor.steps_seen = self._steps_of_all + self.windows
-        self.ledger.steps = self._steps + self.windows
-        self.ledger.deposits_total = self._deposits + self.windows + (self.phase in (DEPOSITED, STEPPING))
-        self.ledger.in_step = self.phase == STEPPING
-
-    def hand_over(self) -> None:
-        """Tell the ledger and the monitor all that was seen; they go on from here."""
-        self.sync()
-        phase, self.phase = self.phase, OVER
-        if self.windows:
-            self.ledger.held, self.ledger.held_versions = self.held, self.versions
-            self.ledger.weight_version = self.weight_version
-            self.ledger.backwards_before = self._backwards + self.windows + self.monitor.backwards_unseen
-        if phase != READY:
-            self.ledger.entered_empty()
-        if phase in (DEPOSITED, STEPPING):
-            self.ledger.deposits = self.ledger.live_deposits = 1
-            self.ledger.probe_exit = (self.exit_id, self.exit_version)
-        if phase == STEPPING:
-            self.monitor.resume_step(self.ledger)
-
-    def clipped(self) -> None:
-        """All gradients were scaled by one factor: what a backward left is what is there now."""
-        probe = self.probe.grad
-        if self.phase == DEPOSITED and probe is not None and id(probe) == self.exit_id:
-            self.exit_version = probe._version
+    engine: Callable[[Callable[..., Any]], Callable[..., Any]]
+    before_step: _StepHook
+    after_step: _StepHook
+    begin: Callable[[Monitor, Ledger, Optimizer, float], None]
+    phase: Callable[[], int]
+    windows: Callable[[], int]
+    clipped: Callable[[], None]
+    sync: Callable[[], None]
+    hand_over: Callable[[], None]
 
 
-# --- the hooks: each in one piece, the usual answers first ------------------------------------------------------------
+def short_way(tap: Tap) -> ShortWay:
+    """The hooks of one tap, which is told everything that is not usual."""
+    cuda = torch.version.cuda is not None
+    phase = OFF
+    windows = 0
+    last = 0
+    key = 0
+    groups: list[dict[str, Any]] = []
+    probe: Any = None
+    left: Any = None  # a weak reference to what the backward left in the probe
+    left_version = 0
+    consumed: list[Any] = []  # by the last step: parameter, weak reference to its gradient or None, version; and so on
+    weight_version = 0
+    followed: _Followed | None = None
 
+    # --- the hooks: the usual answers only -----------------------------------------------------------------------
 
-def watched_engine(original: Callable[..., Any], tap: Tap) -> Callable[..., Any]:
-    """Autograd's engine call with the tap around it."""
+    def engine(original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def _engine_run_backward(*args: Any, **kwargs: Any) -> Any:
+            nonlocal phase, left, left_version
+            if is_dynamo_compiling():
+                return original(*args, **kwargs)
+            if phase != READY or not kwargs.get("accumulate_grad"):
+                return tap.run_backward(original, args, kwargs)
+            try:
+                usual = not (cuda and is_capturing())
+                for group in groups:
+                    for parameter in group["params"]:
+                        if parameter.grad is not None:
+                            usual = False
+            except Exception as error:  # our own bug must not stop training; it becomes GK900
+                tap.contain("enter_backward", error)
+                usual = False
+            if not usual:
+                return tap.run_backward(original, args, kwargs)
+            phase = RUNNING
+            try:
+                result = original(*args, **kwargs)
+                if phase == RUNNING:
+                    deposit = probe.grad
+                    if deposit is not None:
+                        left = reference(deposit)
+                        left_version = deposit._version
+                        phase = DEPOSITED
+                        return result
+            except BaseException:
+                tap.leave_backward(False, True)
+                raise
+            tap.leave_backward(creates_graph(args), False)
+            return result
 
-    @functools.wraps(original)
-    def _engine_run_backward(t_outputs: Any, *args: Any, **kwargs: Any) -> Any:
-        if is_dynamo_compiling():
-            return original(t_outputs, *args, **kwargs)
-        steady = tap.steady
-        if steady is None or steady.phase != READY or not kwargs.get("accumulate_grad"):
-            return tap.run_backward(original, t_outputs, args, kwargs)
-        try:
-            usual = not (steady.cuda and is_capturing())
-            for parameter in steady.parameters:
-                if parameter.grad is not None:
-                    usual = False
-                    break
-        except Exception as error:  # our own bug must not stop training; it becomes GK900
-            tap.contain("enter_backward", error)
-            usual = False
-        if not usual:
-            return tap.run_backward(original, t_outputs, args, kwargs)
-        steady.phase = RUNNING
-        try:
-            result = original(t_outputs, *args, **kwargs)
-            deposit = steady.probe.grad
-            if deposit is not None and steady.phase == RUNNING:
-                steady.exit_id, steady.exit_version = id(deposit), deposit._version
-                steady.phase = DEPOSITED
-                return result
-        except BaseException:
-            tap.leave_backward(False, True)
-            raise
-        tap.leave_backward(bool(args[2]) if len(args) > 2 else False, False)
-        return result
-
-    return _engine_run_backward
-
-
-ENGINE_WRAPPER = next(item for item in watched_engine.__code__.co_consts if isinstance(item, CodeType))
-"""The code of what `watched_engine` makes, to be found on a stack."""
-
-
-def pre_step_hook(tap: Tap) -> Callable[[Optimizer, tuple[Any, ...], dict[str, Any]], None]:
-    """What torch calls before every optimizer step."""
+        return _engine_run_backward
 
     def before_step(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        nonlocal phase
         if is_dynamo_compiling():
             return
-        steady = tap.steady
         try:
-            if steady is not None and steady.phase == DEPOSITED and steady.key == id(optimizer):
-                deposit = steady.probe.grad
+            if phase == DEPOSITED and key == id(optimizer) and len(args) == 1 and not kwargs:
+                deposit = probe.grad
                 if (
                     deposit is not None
-                    and id(deposit) == steady.exit_id
-                    and deposit._version == steady.exit_version
-                    and len(args) == 1
-                    and not kwargs
-                    and not (steady.cuda and is_capturing())
+                    and left() is deposit
+                    and deposit._version == left_version
+                    and not (cuda and is_capturing())
                 ):
-                    steady.phase = STEPPING
+                    phase = STEPPING
                     return
         except Exception as error:  # our own bug must not stop training; it becomes GK900
             tap.contain("before_step", error)
         tap.before_step(optimizer, args, kwargs)
 
-    return before_step
-
-
-def post_step_hook(tap: Tap) -> Callable[[Optimizer, tuple[Any, ...], dict[str, Any]], None]:
-    """What torch calls after every optimizer step."""
-
     def after_step(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        nonlocal phase, groups, consumed, weight_version, windows
         if is_dynamo_compiling():
             return
-        steady = tap.steady
         try:
-            if (
-                steady is not None
-                and steady.phase == STEPPING
-                and steady.key == id(optimizer)
-                and [id(parameter) for group in optimizer.param_groups for parameter in group["params"]] == steady.ids
-            ):
-                held: list[weakref.ref[Tensor] | None] = []
-                versions = []
-                for parameter in steady.parameters:
-                    buffer = parameter.grad
-                    if buffer is None:
-                        held.append(None)
-                        versions.append(0)
-                    else:
-                        held.append(reference(buffer))
-                        versions.append(buffer._version)
-                steady.held, steady.versions = held, versions
-                steady.weight_version = steady.probe._version
-                steady.windows += 1
-                steady.phase = READY
-                if steady.windows >= steady.last:
+            if phase == STEPPING:  # of this optimizer: another one that began to step inside would have ended it
+                groups = optimizer.param_groups
+                seen: list[Any] = []
+                for group in groups:
+                    for parameter in group["params"]:
+                        gradient = parameter.grad
+                        seen.append(parameter)
+                        if gradient is None:
+                            seen.append(None)
+                            seen.append(0)
+                        else:
+                            seen.append(reference(gradient))
+                            seen.append(gradient._version)
+                consumed = seen
+                weight_version = probe._version
+                phase = READY
+                windows += 1
+                if windows >= last:
                     tap.fold()
                 return
         except Exception as error:  # our own bug must not stop training; it becomes GK900
             tap.contain("after_step", error)
         tap.after_step(optimizer)
 
-    return after_step
+    # --- the way in and out --------------------------------------------------------------------------------------
+
+    def begin(monitor: Monitor, ledger: Ledger, optimizer: Optimizer, last_window: float) -> None:
+        nonlocal phase, windows, last, key, groups, probe, consumed, followed
+        windows = 0
+        last = int(min(last_window, sys.maxsize))
+        key = id(optimizer)
+        groups = optimizer.param_groups
+        probe = ledger.parameters[ledger.probe]
+        consumed = []
+        followed = _Followed(monitor, ledger)
+        phase = READY
+
+    def clipped() -> None:
+        nonlocal left_version
+        deposit = probe.grad if phase == DEPOSITED else None
+        if deposit is not None and left() is deposit:
+            left_version = deposit._version
+
+    def sync() -> None:
+        if followed is not None:
+            followed.count(windows, phase)
+            if not followed.has_parameters(consumed[::3]):
+                tap.fold()
+
+    def hand_over() -> None:
+        nonlocal phase, groups, probe, left, consumed, followed
+        if followed is None:
+            return
+        was, phase = phase, OFF
+        given_up, followed = followed, None
+        given_up.count(windows, was)
+        given_up.resume(was, windows, consumed, weight_version, left, left_version)
+        groups, probe, left, consumed = [], None, None, []  # nothing of the program's is kept alive
+
+    return ShortWay(engine, before_step, after_step, begin, lambda: phase, lambda: windows, clipped, sync, hand_over)
+
+
+ENGINE_WRAPPER = short_way(None).engine(len).__code__  # type: ignore[arg-type]
+"""The code of the hook around autograd's engine, to be found on a stack."""
+
+
+def creates_graph(args: tuple[Any, ...]) -> bool:
+    """Whether a call of the engine was asked for the graph of the gradients, by the positions all of torch uses."""
+    return len(args) > 3 and bool(args[3])
+
+
+class _Followed:
+    """Whose loop it is, and their counts when the short way began."""
+
+    def __init__(self, monitor: Monitor, ledger: Ledger) -> None:
+        self.monitor = monitor
+        self.ledger = ledger
+        self._backwards = monitor.backwards_seen
+        self._steps_of_all = monitor.steps_seen
+        self._steps = ledger.steps
+        self._deposits = ledger.deposits_total
+
+    def count(self, windows: int, phase: int) -> None:
+        """Bring the counters up to date."""
+        self.monitor.backwards_seen = self._backwards + windows + (phase in (RUNNING, DEPOSITED, STEPPING))
+        self.monitor.steps_seen = self._steps_of_all + windows
+        self.ledger.steps = self._steps + windows
+        self.ledger.deposits_total = self._deposits + windows + (phase in (DEPOSITED, STEPPING))
+        self.ledger.in_step = phase == STEPPING
+
+    def has_parameters(self, parameters: list[Tensor]) -> bool:
+        """Whether the last step was on the parameters that the ledger lists, if there was a step."""
+        known = self.ledger.parameters
+        return not parameters or (len(parameters) == len(known) and all(map(operator.is_, parameters, known)))
+
+    def resume(
+        self,
+        phase: int,
+        windows: int,
+        consumed: list[Any],
+        weight_version: int,
+        left: weakref.ref[Tensor] | None,
+        left_version: int,
+    ) -> None:
+        """The ledger and the monitor go on where the short way ends."""
+        ledger = self.ledger
+        if windows:
+            known = self.has_parameters(consumed[::3])
+            optimizer = ledger.reference()
+            if not known and optimizer is not None:
+                ledger.adopt(optimizer)
+                ledger.uncertain = False
+                known = self.has_parameters(consumed[::3])
+            if known:
+                ledger.held, ledger.held_versions = consumed[1::3], consumed[2::3]
+                ledger.weight_version = weight_version
+            else:  # its groups have changed twice
+                ledger.forget()
+            ledger.backwards_before = self._backwards + windows + self.monitor.backwards_unseen
+        if phase != READY:
+            ledger.entered_empty()
+        if phase in (DEPOSITED, STEPPING):
+            ledger.deposits = ledger.live_deposits = 1
+            ledger.deposit, ledger.deposit_version = left, left_version
+        if phase == STEPPING:
+            self.monitor.resume_step(ledger)

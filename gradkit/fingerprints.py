@@ -10,13 +10,13 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
-import linecache
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from gradkit.findings import Finding
 from gradkit.records import Location
+from gradkit.sources import line_of_file, lines_of_file
 
 VERSION = "gradkit/v1"
 """Name of this way to make fingerprints; another way gets another name, so that old baselines are not misread."""
@@ -99,7 +99,7 @@ def _bare(text: str) -> str:
 
 
 def _around(place: Location) -> _Statement | None:
-    lines = linecache.getlines(place.file)
+    lines = lines_of_file(place.file)
     every = _statements("".join(lines)) if lines else ()
     return next((each for each in every if each.first <= place.line <= each.last), None)
 
@@ -113,9 +113,9 @@ def lines_of(place: Location) -> range:
 def _statement_at(place: Location) -> tuple[str, int]:
     """Text of the statement at a place, and how many equal ones come before it in the same function."""
     found = _around(place)
-    lines = linecache.getlines(place.file)
+    lines = lines_of_file(place.file)
     if found is None:  # the head of a loop or a condition, or a source that cannot be parsed
-        text = _bare(linecache.getline(place.file, place.line))
+        text = _bare(line_of_file(place.file, place.line))
         return text, sum(_bare(line) == text for line in lines[: place.line - 1])
     before = [each for each in _statements("".join(lines)) if each.first < found.first]
     return found.text, sum(each.text == found.text and each.owner == found.owner for each in before)

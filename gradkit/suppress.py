@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import linecache
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +12,7 @@ import gradkit
 from gradkit.errors import ConfigError
 from gradkit.findings import Finding
 from gradkit.fingerprints import VERSION, fingerprint, lines_of, project_path
+from gradkit.sources import line_of_file
 from gradkit.store import write_atomically
 
 INLINE, BASELINE = "comment", "baseline"
@@ -29,7 +29,7 @@ def ignored_by_comment(finding: Finding) -> bool:
     if place is None:
         return False
     for line in lines_of(place):
-        for found in _COMMENT.finditer(linecache.getline(place.file, line)):
+        for found in _COMMENT.finditer(line_of_file(place.file, line)):
             codes = [code.strip() for code in (found[1] or "").split(",")] if found[1] is not None else ["GK"]
             if any(code and finding.rule.startswith(code) for code in codes):
                 return True

@@ -17,7 +17,7 @@ LAYERS = (
     ("errors",),
     ("records",),
     ("findings",),
-    ("rules", "config", "store"),
+    ("rules", "config", "store", "sources"),
     ("engine", "fingerprints", "suppress"),
     ("settings", "report", "explain"),
     ("observe",),

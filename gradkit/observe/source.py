@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ast
 import functools
-import linecache
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gradkit.records import Location, Statement
+from gradkit.sources import line_of_file, lines_of_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +31,13 @@ def _tree(file: str, text: str) -> ast.Module | None:
 
 
 def _parse(file: str) -> ast.Module | None:
-    lines = linecache.getlines(file)
+    lines = lines_of_file(file)
     return _tree(file, "".join(lines)) if lines else None
 
 
 def line_text(file: str, line: int) -> str:
     """One line of a source file without its indentation; empty when the text is not available."""
-    return linecache.getline(file, line).strip()
+    return line_of_file(file, line).strip()
 
 
 def _is_clearing(node: ast.AST) -> bool:

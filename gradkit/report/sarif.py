@@ -6,17 +6,17 @@ Source: OASIS Standard "Static Analysis Results Interchange Format (SARIF) Versi
 from __future__ import annotations
 
 import json
-import linecache
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote_from_bytes
 
 import gradkit
 from gradkit.findings import Finding
 from gradkit.fingerprints import VERSION, fingerprint
 from gradkit.records import Location
 from gradkit.rules import Rule, all_rules
+from gradkit.sources import line_of_file
 from gradkit.store import plain, write_atomically
 from gradkit.suppress import INLINE, ignored_by_comment
 
@@ -130,7 +130,7 @@ def _result(finding: Finding, index: dict[str, int], root: Path, suppressed: boo
 
 def _location(place: Location, root: Path) -> dict[str, Any]:
     region: dict[str, Any] = {"startLine": place.line}
-    line = linecache.getline(place.file, place.line).rstrip("\r\n")
+    line = line_of_file(place.file, place.line).rstrip("\r\n")
     if line:
         region["snippet"] = {"text": line}
     return {
@@ -143,12 +143,18 @@ def _artifact(file: str, root: Path) -> dict[str, Any]:
     """A file's URI: relative to the root below it, absolute elsewhere; code that has no file keeps its name."""
     if file.startswith("<"):
         return {"uri": "memory:" + file.strip("<>").replace(" ", "%20")}
-    path = Path(file).absolute()
-    parts: Sequence[str]
+    path = Path(_nameable(file)).absolute()
     try:
-        parts = path.relative_to(root).parts
+        below = path.relative_to(root)
     except ValueError:
         return {"uri": path.as_uri()}
-    from urllib.parse import quote
+    return {"uri": quote_from_bytes(os.fsencode(below.as_posix())), "uriBaseId": ROOT}
 
-    return {"uri": "/".join(map(quote, parts)), "uriBaseId": ROOT}
+
+def _nameable(file: str) -> str:
+    """The name with escapes for lone surrogates that stand for no byte, which no file's name holds."""
+    try:
+        os.fsencode(file)
+    except UnicodeEncodeError:
+        return file.encode("utf-8", "backslashreplace").decode("utf-8")
+    return file

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import linecache
 import os
 import sys
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from rich.text import Text
 
 from gradkit.findings import Finding, Severity
 from gradkit.records import Location, RunInfo
+from gradkit.sources import line_of_file, lines_of_file
 
 _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow", Severity.NOTE: "bold cyan"}
 _MARGIN = 1
@@ -131,7 +131,7 @@ def _finding(finding: Finding) -> Text:
     for place, note in finding.labels:
         same_file = finding.location is not None and place.file == finding.location.file
         where = f"line {place.line}" if same_file else f"{short(place.file)}:{place.line}"
-        code = linecache.getline(place.file, place.line).strip()
+        code = line_of_file(place.file, place.line).strip()
         text.append(f"  {where}: ", style="dim")
         text.append(f"{code}  " if code else "")
         text.append(f"({note})\n", style="dim")
@@ -145,7 +145,7 @@ def _excerpt(text: Text, place: Location, style: str) -> None:
     text.append("  --> ", style="blue")
     called = f", called by {place.via}" if place.via else ""
     text.append(f"{short(place.file)}:{place.line} in {place.function}{called}\n")
-    lines = linecache.getlines(place.file)
+    lines = lines_of_file(place.file)
     if not 0 < place.line <= len(lines):
         return
     first, last = max(1, place.line - _MARGIN), min(len(lines), place.line + _MARGIN)

@@ -83,6 +83,17 @@ def test_a_file_outside_the_root_and_code_without_a_file_have_addresses_of_their
     assert typed["locations"][0]["physicalLocation"]["artifactLocation"] == {"uri": "memory:stdin"}
 
 
+@pytest.mark.parametrize("outside", [False, True])
+@pytest.mark.parametrize(
+    ("name", "uri"), [("\udcff.py", "%FF.py"), ("\ud800.py", "%5Cud800.py"), ("a\0b.py", "a%00b.py")]
+)
+def test_a_name_that_is_no_text_has_an_address_too(tmp_path: Path, name: str, uri: str, outside: bool) -> None:
+    root = tmp_path / "root" if outside else tmp_path
+    (result,) = valid(to_sarif(report(finding(tmp_path / name)), root))["results"]
+    found = result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
+    assert found == (f"{tmp_path.as_uri()}/{uri}" if outside else uri)
+
+
 def test_a_report_without_findings_is_valid() -> None:
     assert valid(to_sarif(report()))["results"] == []
 

@@ -26,12 +26,18 @@ FEW_TENSORS = 8
 @dataclass(slots=True)
 class _Queued:
     fields: dict[str, Any]
+    step: int
     judged: bool
     ledger: Ledger
     learning_rate: float | None
     windows_mixed: int
     numbers: list[Tensor]
-    stale: bool
+    """The numbers of `_numbers`; behind them the learning rate where that is a tensor."""
+    stale: bool = False
+    rate_is_tensor: bool = False
+
+
+_Deliver = Callable[[Window, bool, int, Ledger], None]
 
 
 class Deep:
@@ -52,7 +58,7 @@ class Deep:
         ledger: Ledger,
         verdict: Verdict,
         optimizer: Optimizer,
-        deliver: Callable[[Window, bool, int, Ledger], None],
+        deliver: _Deliver,
     ) -> None:
         """Queue the numbers of one window; `deliver` gets the completed records, in order.
 
@@ -65,21 +71,53 @@ class Deep:
             deliver: Takes the record, `judged`, the optimizer's number and its ledger.
         """
         buffers = {i: p.grad for i, p in enumerate(ledger.parameters) if p.grad is not None}
-        rate = optimizer.param_groups[0].get("lr") if optimizer.param_groups else None
-        if isinstance(rate, Tensor):
-            rate = float(self._reader.read([rate.detach()])[0])
         with torch.no_grad():
             stale = {i: ledger.stale_copies[i] for i in verdict.stale if i in ledger.stale_copies and i in buffers}
             numbers = _numbers(
                 {i: _summed(buffer) for i, buffer in buffers.items()}, {i: _summed(s) for i, s in stale.items()}
             )
         mixed = max(verdict.stale.values(), default=1 if buffers else 0)
-        self._queue.append(_Queued(fields, judged, ledger, rate, mixed, numbers, bool(stale)))
+        item = _Queued(fields, fields["step"], judged, ledger, None, mixed, numbers, bool(stale))
+        self._add(item, optimizer)
         waits = any(buffer.device.type != "cpu" for buffer in buffers.values())
         if (judged and not waits) or len(self._queue) >= BLOCK:
             self.flush(deliver)
 
-    def flush(self, deliver: Callable[[Window, bool, int, Ledger], None]) -> None:
+    def put_sound(
+        self, fields: dict[str, Any], step: int, ledger: Ledger, optimizer: Optimizer, deliver: _Deliver
+    ) -> None:
+        """Queue the norms of a window that is fresh as a whole, in as few operations as there are.
+
+        Args:
+            fields: What the `Window` will hold besides its step and its deep values; shared by many windows.
+            step: The step.
+            ledger: The optimizer's ledger.
+            optimizer: The optimizer, whose gradients are on no graph and not mixed with anything.
+            deliver: As for `put`.
+        """
+        gradients = []
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                gradient = parameter.grad
+                if gradient is not None:
+                    if gradient.requires_grad or gradient.layout is not torch.strided or type(gradient) is not Tensor:
+                        gradient = _summed(gradient)
+                    gradients.append(gradient)
+        numbers = list(torch._foreach_norm(gradients)) if len(gradients) <= FEW_TENSORS else [_norm(gradients)]
+        self._add(_Queued(fields, step, False, ledger, None, 1, numbers), optimizer)
+        if len(self._queue) >= BLOCK:
+            self.flush(deliver)
+
+    def _add(self, item: _Queued, optimizer: Optimizer) -> None:
+        rate = optimizer.param_groups[0].get("lr") if optimizer.param_groups else None
+        if isinstance(rate, Tensor):  # of a capturable optimizer; schedulers write into it
+            item.numbers.append(rate.detach().clone())
+            item.rate_is_tensor = True
+        else:
+            item.learning_rate = rate
+        self._queue.append(item)
+
+    def flush(self, deliver: _Deliver) -> None:
         """Read everything queued and deliver the records."""
         queue, self._queue = self._queue, []
         if not queue:
@@ -89,7 +127,9 @@ class Deep:
         for item in queue:
             part = values[start : start + len(item.numbers)]
             start += len(item.numbers)
-            record = Window(**item.fields, deep=_values(item, part))
+            if item.rate_is_tensor:
+                item.learning_rate = part.pop()
+            record = Window(**{**item.fields, "step": item.step}, deep=_values(item, part))
             deliver(record, item.judged, item.ledger.number, item.ledger)
 
 

@@ -101,7 +101,7 @@ def _prove(ledger: Ledger, alive: dict[int, Mixture]) -> list[int]:
     queue: list[Tensor] = []
     places: dict[tuple[int, str], int] = {}
     for index, mixture in measured.items():
-        chain = [("before", mixture.before), ("held", ledger.held_norms.get(index)), ("after", mixture.after)]
+        chain = [("before", mixture.before), ("held", ledger.held_norms.get(index))]
         chain += [(f"touched{turn}", norm) for turn, (_, norm) in enumerate(mixture.touched)]
         chain += [(f"left{turn}", norm) for turn, (norm, _) in enumerate(mixture.untouched)]
         chain += [(f"found{turn}", norm) for turn, (_, norm) in enumerate(mixture.untouched)]
@@ -120,7 +120,6 @@ def _prove(ledger: Ledger, alive: dict[int, Mixture]) -> list[int]:
     for index, mixture in measured.items():
         before = value(index, "before")
         held = value(index, "held")
-        after = value(index, "after")
         if before is None:
             continue
         if before == 0.0:
@@ -155,8 +154,6 @@ def _prove(ledger: Ledger, alive: dict[int, Mixture]) -> list[int]:
         if not _same(held, before):
             ledger.invisible = ledger.invisible or mixture.moved == 0
             continue  # changed on purpose: decayed, averaged, overwritten
-        if after is not None and _same(after, before) and not math.isnan(before):
-            continue  # the backward added zeros
         stale.append(index)
     if seen_open:
         ledger.arm()

@@ -104,7 +104,6 @@ class Monitor:
         self._suppressed = suppressed or (lambda finding: False)
         self._sinks: list[Callable[[Window], None]] = [on_window] if on_window is not None else []
         self._every_window = deep or self.engine.needs_every_window or on_window is not None
-        self._judges_only_doubts = not self._every_window and accumulate is None
         self._stream = stream
         self._print_at_end = report
         self._budget = budget
@@ -266,7 +265,7 @@ class Monitor:
         """Hand every later `Window` to `sink` as well; the training runs write them to `events.jsonl` this way."""
         TAP.fold()
         self._sinks.append(sink)
-        self._every_window, self._judges_only_doubts = True, False
+        self._every_window = True
 
     def contain(self, where: str, error: Exception) -> None:
         """Turn an exception of gradkit's own into GK900 and forget what was known: nothing false may follow from it."""
@@ -506,7 +505,7 @@ class Monitor:
             return
         calls = self._calls["before_step"]
         if (
-            self._judges_only_doubts
+            self.accumulate is None
             and not (self._open or calls or self._forwards or kwargs or TAP.backward_depth)
             and len(args) == 1
             and ledger.is_plainly_clean()
@@ -516,6 +515,9 @@ class Monitor:
             ledger.consecutive_cleared = ledger.consecutive_empty = 0
             self._open.append(ledger)
             self._judged[ledger.number] = _CLEAN
+            if self._every_window and not self._capture_seen:
+                elsewhere = self.backwards_seen + self.backwards_unseen - ledger.backwards_before
+                self._record(ledger, _CLEAN, elsewhere, None, judged=False)
             return
         if self._open:
             running = hooks.steps_on_stack() - 1
@@ -567,7 +569,7 @@ class Monitor:
             if is_steady and self._leaves_only_the_ledger():
                 windows = self._wakes_at - self.backwards_seen - 1
                 if windows >= 1 and len(TAP.monitors) == 1:
-                    TAP.short.begin(self, ledger, optimizer, windows)
+                    TAP.short.begin(self, ledger, optimizer, windows, self._recorder(ledger))
             return
         try:
             if ledger.number in self._wrapped:
@@ -591,11 +593,25 @@ class Monitor:
         """Whether nobody but one ledger looks at the coming windows."""
         calls = self._calls
         return (
-            self._judges_only_doubts
-            and len(self._ledger_list) == 1
-            and not (self._open or self._forwards)
+            len(self._ledger_list) == 1
+            and not (self._open or self._forwards or self.engine.needs_every_window)
             and not (calls["enter_backward"] or calls["leave_backward"] or calls["before_step"] or calls["after_step"])
         )
+
+    def _recorder(self, ledger: Ledger) -> Callable[[Optimizer, int], None] | None:
+        """What writes the record of a window that is followed the short way, from its number since that began."""
+        if not self._every_window:
+            return None
+        fields = self._plain_fields(ledger, _CLEAN, elsewhere=1, forward_recorded=None) | {"backwards": 1}
+        first = ledger.steps
+
+        def record(optimizer: Optimizer, window: int) -> None:
+            if self.deep:
+                self._deep.put_sound(fields, first + window, ledger, optimizer, self._deliver)
+            else:
+                self._deliver(Window(**{**fields, "step": first + window}), False, ledger.number, ledger)
+
+        return record
 
     def resume_step(self, ledger: Ledger) -> None:
         """An optimizer is stepping, on what its backward left."""
@@ -642,7 +658,18 @@ class Monitor:
                 "clearing_is_conditional": conditional,
                 "parameters": tuple(names),
             }
-        window |= {
+        window |= self._plain_fields(ledger, verdict, elsewhere, forward_recorded)
+        judged = judged or self.engine.needs_every_window
+        if self.deep:
+            self._deep.put(window, judged, ledger, verdict, optimizer, self._deliver)
+        else:
+            self._deliver(Window(**window), judged, ledger.number, ledger)
+
+    def _plain_fields(
+        self, ledger: Ledger, verdict: Verdict, elsewhere: int, forward_recorded: bool | None
+    ) -> dict[str, Any]:
+        """What a `Window` holds without a look at the source."""
+        return {
             "optimizer": ledger.label,
             "step": ledger.steps,
             "parameter_count": len(ledger.parameters),
@@ -659,11 +686,6 @@ class Monitor:
             "cleared_finite": verdict.cleared_finite,
             "accumulate": self.accumulate,
         }
-        judged = judged or self.engine.needs_every_window
-        if self.deep:
-            self._deep.put(window, judged, ledger, verdict, optimizer, self._deliver)
-        else:
-            self._deliver(Window(**window), judged, ledger.number, ledger)
 
     def _statements(
         self, verdict: Verdict, backward: Location | None, step: Location | None

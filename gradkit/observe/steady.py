@@ -52,8 +52,8 @@ class ShortWay(NamedTuple):
         before_step: What torch calls before every optimizer step.
         after_step: What torch calls after every optimizer step.
         begin: Follow a loop: the only monitor of the process, its only ledger, between a step and the next backward
-            and with no doubt open, the optimizer, and the windows after which an observer wakes up and the loop is to
-            be followed the long way again.
+            and with no doubt open, the optimizer, the windows after which an observer wakes up and the loop is to be
+            followed the long way again, and what writes the record of a window, given its number, if records are read.
         phase: Where in the window the loop is.
         windows: Windows followed to their end since `begin`.
         clipped: All gradients were scaled by one factor: what a backward left is what is there now.
@@ -64,7 +64,7 @@ class ShortWay(NamedTuple):
     engine: Callable[[Callable[..., Any]], Callable[..., Any]]
     before_step: _StepHook
     after_step: _StepHook
-    begin: Callable[[Monitor, Ledger, Optimizer, float], None]
+    begin: Callable[[Monitor, Ledger, Optimizer, float, Callable[[Optimizer, int], None] | None], None]
     phase: Callable[[], int]
     windows: Callable[[], int]
     clipped: Callable[[], None]
@@ -85,6 +85,7 @@ def short_way(tap: Tap) -> ShortWay:
     left_version = 0
     consumed: list[Any] = []  # by the last step: parameter, weak reference to its gradient or None, version; and so on
     weight_version = 0
+    record: Callable[[Optimizer, int], None] | None = None
     followed: _Followed | None = None
 
     # --- the hooks: the usual answers only -----------------------------------------------------------------------
@@ -139,6 +140,8 @@ def short_way(tap: Tap) -> ShortWay:
                     and deposit._version == left_version
                     and not (cuda and is_capturing())
                 ):
+                    if record is not None:
+                        record(optimizer, windows)
                     phase = STEPPING
                     return
         except Exception as error:  # our own bug must not stop training; it becomes GK900
@@ -176,14 +179,21 @@ def short_way(tap: Tap) -> ShortWay:
 
     # --- the way in and out --------------------------------------------------------------------------------------
 
-    def begin(monitor: Monitor, ledger: Ledger, optimizer: Optimizer, last_window: float) -> None:
-        nonlocal phase, windows, last, key, groups, probe, consumed, followed
+    def begin(
+        monitor: Monitor,
+        ledger: Ledger,
+        optimizer: Optimizer,
+        last_window: float,
+        record_window: Callable[[Optimizer, int], None] | None,
+    ) -> None:
+        nonlocal phase, windows, last, key, groups, probe, consumed, record, followed
         windows = 0
         last = int(min(last_window, sys.maxsize))
         key = id(optimizer)
         groups = optimizer.param_groups
         probe = ledger.parameters[ledger.probe]
         consumed = []
+        record = record_window
         followed = _Followed(monitor, ledger)
         phase = READY
 
@@ -200,13 +210,14 @@ def short_way(tap: Tap) -> ShortWay:
                 tap.fold()
 
     def hand_over() -> None:
-        nonlocal phase, groups, probe, left, consumed, followed
+        nonlocal phase, groups, probe, left, consumed, record, followed
         if followed is None:
             return
         was, phase = phase, OFF
         given_up, followed = followed, None
         given_up.count(windows, was)
         given_up.resume(was, windows, consumed, weight_version, left, left_version)
+        record = None
         groups, probe, left, consumed = [], None, None, []  # nothing of the program's is kept alive
 
     return ShortWay(engine, before_step, after_step, begin, lambda: phase, lambda: windows, clipped, sync, hand_over)

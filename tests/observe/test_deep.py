@@ -49,3 +49,20 @@ def test_a_cleared_window_holds_nothing_stale() -> None:
 def test_windows_come_in_the_order_of_their_steps() -> None:
     steps = [window.step for window in windows_of([(1.0, 1.0)] * 130, clear=True)]
     assert steps == list(range(130))
+
+
+def test_a_stale_gradient_to_which_the_backward_added_zero_counts_as_stale() -> None:
+    # Consumed (3, 4): a was left (stale 3, fresh 0), b began at zero (fresh 4).
+    values = windows_of([(3.0, 0.0), (0.0, 4.0)], clear=False)[1].deep
+    assert values is not None
+    assert (values.grad_norm_l2, values.fresh_norm_l2, values.stale_norm_l2) == pytest.approx((5.0, 4.0, 3.0))
+    assert values.windows_mixed == 2
+
+
+def test_of_two_stale_gradients_the_one_that_got_zero_is_subtracted_too() -> None:
+    # Consumed (3, 5): stale (3, 1), fresh (0, 4).
+    values = windows_of([(3.0, 1.0), (0.0, 4.0)], clear=False)[1].deep
+    assert values is not None
+    assert values.fresh_norm_l2 == pytest.approx(4.0)
+    assert values.stale_norm_l2 == pytest.approx(10**0.5)
+    assert values.grad_norm_l2 == pytest.approx(34**0.5)

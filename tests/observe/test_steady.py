@@ -4,7 +4,8 @@ import gc
 import threading
 import weakref
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import astuple, replace
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ import gradkit
 from gradkit.observe import steady
 from gradkit.observe.hooks import TAP
 from gradkit.observe.steady import OFF
+from gradkit.records import Window
 
 ZEROING = ("GK101", "GK102", "GK103")
 CALM = 6
@@ -173,13 +175,15 @@ class Loop:
 DEEDS = sorted(name for name, item in vars(Loop).items() if callable(item) and name not in ("__init__", "loss"))
 
 
-def judged(deeds: list[str], *, short: bool = True) -> tuple[list[tuple[object, ...]], object, list[float]]:
+def judged(
+    deeds: list[str], *, short: bool = True, **options: Any
+) -> tuple[list[tuple[object, ...]], object, list[float]]:
     """Findings, counts and weights of a program that does the deeds after a calm stretch."""
     loop = Loop()
     with pytest.MonkeyPatch.context() as patch:
         if not short:
             patch.setattr(TAP, "short", TAP.short._replace(begin=lambda *_: None))
-        with gradkit.watch(loop.model, report="never", select=ZEROING) as monitor:
+        with gradkit.watch(loop.model, report="never", select=ZEROING, **options) as monitor:
             for _ in range(CALM):
                 loop.sound()
             assert (TAP.short.phase() != OFF) == short
@@ -261,6 +265,36 @@ def test_a_loop_that_turns_bad_after_a_calm_stretch_is_found_from_its_first_bad_
     findings, _, _ = judged([deed] * 5)
     assert [finding[0] for finding in findings] == [rule]
     assert findings[0] == judged([deed] * 5, short=False)[0][0]
+
+
+@pytest.mark.parametrize("deed", DEEDS)
+@pytest.mark.parametrize("deep", [True, False])
+def test_every_window_is_recorded_as_if_followed_all_along(deed, deep):
+    deeds = [deed] * 2 + ["sound"] * 70 + [deed]
+    long: list[Window] = []
+    short: list[Window] = []
+    judged(deeds, short=False, deep=deep, on_window=long.append)
+    judged(deeds, deep=deep, on_window=short.append)
+    assert [replace(window, deep=None) for window in short] == [replace(window, deep=None) for window in long]
+    assert all(
+        (mine.deep is None) == (theirs.deep is None) == (not deep) for mine, theirs in zip(short, long, strict=True)
+    )
+    for mine, theirs in zip(short, long, strict=True):
+        if mine.deep is not None and theirs.deep is not None:
+            assert astuple(mine.deep) == pytest.approx(astuple(theirs.deep), nan_ok=True)
+
+
+def test_deep_mode_follows_the_learning_rate_of_a_capturable_optimizer():
+    model = nn.Linear(2, 1)
+    optimizer = torch.optim.Adam(model.parameters(), lr=torch.tensor(0.5))
+    found: list[Window] = []
+    with gradkit.watch(model, optimizer, report="never", select=ZEROING, deep=True, on_window=found.append):
+        for number in range(80):
+            optimizer.param_groups[0]["lr"].fill_(2.0 ** -(number % 8))
+            optimizer.zero_grad()
+            model(torch.ones(3, 2)).sum().backward()
+            optimizer.step()
+    assert [window.deep.effective_learning_rate for window in found] == [2.0 ** -(n % 8) for n in range(80)]
 
 
 @settings(max_examples=60, deadline=None)

@@ -10,20 +10,23 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import gradkit
+from gradkit.check import CheckFailedError
 from gradkit.explain.__main__ import main
 from gradkit.explain.example import programs, programs_of
 from gradkit.explain.page import page, stored_page
-from gradkit.rules import all_rules
+from gradkit.rules import all_check_rules, all_declared
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "rules"
-SCENARIOS = ROOT / "tests" / "scenarios"
-CODES = list(all_rules())
-TRAINING_CODES = [code for code in CODES if not code.startswith("GK9")]
+TESTS = ROOT / "tests"
+CHECK_CODES = list(all_check_rules())
+CODES = list(all_declared())
+TRAINING_CODES = [code for code in CODES if not code.startswith("GK9") and code not in CHECK_CODES]
 
 
 def comparable(text: str) -> list[object]:
@@ -37,7 +40,7 @@ def test_the_stored_page_is_what_would_be_written_now(code: str) -> None:
     stored = PAGES / f"{code.lower()}.md"
     hint = "run `python -m gradkit.explain --write-docs`"
     assert stored.is_file(), hint
-    now = page(all_rules()[code], programs_of(code, SCENARIOS))
+    now = page(all_declared()[code], programs_of(code, TESTS))
     assert comparable(stored.read_text(encoding="utf-8")) == comparable(now), hint
 
 
@@ -71,6 +74,22 @@ def test_the_programs_of_a_page_do_what_it_says(code: str, source: None, capsys:
     assert findings(f"<page {code} corrected>", corrected) == set()
 
 
+@pytest.mark.parametrize("code", CHECK_CODES)
+def test_the_checks_of_a_page_fail_and_pass_as_it_says(code: str) -> None:
+    text = stored_page(code)
+    assert text is not None
+    failing, corrected = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    assert failing.rstrip().endswith(f"result.assert_ok()  # {code}")
+    values: dict[str, Any] = {"__name__": "__main__"}
+    with pytest.raises(CheckFailedError):
+        exec(failing, values)
+    assert {finding.rule for finding in values["result"].findings} == {code}
+    values = {"__name__": "__main__"}
+    exec(corrected, values)
+    assert values["result"].verdict == "pass"
+    assert not values["result"].findings
+
+
 def test_a_code_or_a_name_prints_the_page(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["gk101"]) == 0
     by_code = capsys.readouterr().out
@@ -84,7 +103,7 @@ def test_without_a_code_every_rule_is_listed(capsys: pytest.CaptureFixture[str])
     assert main([]) == 0
     listed = capsys.readouterr().out.splitlines()
     assert [line.split()[:3] for line in listed] == [
-        [code, rule.severity.value, rule.name] for code, rule in all_rules().items()
+        [code, rule.severity.value, rule.name] for code, rule in all_declared().items()
     ]
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from gradkit.check._errors import CheckFailedError
-from gradkit.findings import Finding, Severity
+from gradkit.findings import Finding
+from gradkit.rules import all_check_rules
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,15 +17,6 @@ Verdict = Literal["pass", "fail", "inconclusive", "skipped"]
 
 ORDER: Mapping[Verdict, int] = {"skipped": 0, "pass": 1, "inconclusive": 2, "fail": 3}
 COLOURS: Mapping[Verdict, str] = {"pass": "green", "fail": "bold red", "inconclusive": "yellow", "skipped": "dim"}
-
-RULES = {
-    "GK601": ("wrong-gradient", Severity.ERROR),
-    "GK602": ("accumulation-not-equivalent", Severity.ERROR),
-    "GK603": ("batch-leak", Severity.ERROR),
-    "GK604": ("causality-leak", Severity.ERROR),
-    "GK605": ("inference-mismatch", Severity.ERROR),
-    "GK606": ("nondeterministic-gradient", Severity.NOTE),
-}
 
 
 def finding(rule: str, message: str, remedy: str, evidence: Mapping[str, Any]) -> Finding:
@@ -36,8 +28,10 @@ def finding(rule: str, message: str, remedy: str, evidence: Mapping[str, Any]) -
         remedy: What to do.
         evidence: The numbers behind it, plain data.
     """
-    name, severity = RULES[rule]
-    return Finding(rule=rule, name=name, severity=severity, message=message, remedy=remedy, evidence=dict(evidence))
+    said = all_check_rules()[rule]
+    return Finding(
+        rule=rule, name=said.name, severity=said.severity, message=message, remedy=remedy, evidence=dict(evidence)
+    )
 
 
 def _finding_as_data(each: Finding) -> dict[str, Any]:

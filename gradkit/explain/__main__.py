@@ -11,7 +11,7 @@ from gradkit.config.commands import Parser, answer, say
 from gradkit.config.wording import quoted
 from gradkit.errors import ConfigError, did_you_mean
 from gradkit.explain.page import page, stored_page, summary
-from gradkit.rules import all_rules
+from gradkit.rules import all_declared
 
 OPTIONS = ("--write-docs", "--help", "--version")
 
@@ -65,7 +65,7 @@ def _answer(arguments: Sequence[str]) -> str:
 
 
 def _explained(word: str) -> str:
-    rules = all_rules()
+    rules = all_declared()
     code = word.upper()
     if code not in rules:
         named = {rule.name: rule.code for rule in rules.values()}
@@ -87,12 +87,14 @@ def write_docs(checkout: Path) -> str:
     """
     from gradkit.explain.example import programs_of
 
-    scenarios = checkout / "tests" / "scenarios"
-    if not scenarios.is_dir():
-        raise ConfigError(f"--write-docs needs a checkout of gradkit; there is no folder {quoted(str(scenarios))}.")
+    tests = checkout / "tests"
+    if not (tests / "scenarios").is_dir():
+        raise ConfigError(
+            f"--write-docs needs a checkout of gradkit; there is no folder {quoted(str(tests / 'scenarios'))}."
+        )
     folder = checkout / "docs" / "rules"
     folder.mkdir(parents=True, exist_ok=True)
-    pages = {f"{code.lower()}.md": page(rule, programs_of(code, scenarios)) for code, rule in all_rules().items()}
+    pages = {f"{code.lower()}.md": page(rule, programs_of(code, tests)) for code, rule in all_declared().items()}
     for stale in [path for path in folder.glob("gk*.md") if path.name not in pages]:
         stale.unlink()
     for name, text in pages.items():

@@ -14,21 +14,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _EXPECT = re.compile(r"#\s*expect:\s*(GK\d{3}(?:\s*,\s*GK\d{3})*)")
+FOLDERS = ("scenarios", "check/scenarios")
 _NEEDS = re.compile(r"^NEEDS\b", re.MULTILINE)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-def programs_of(code: str, scenarios: Path) -> tuple[str, str] | None:
+def programs_of(code: str, tests: Path) -> tuple[str, str] | None:
     """The clearest pair of a rule: a plain loop where there is one, else the shortest, without a framework if possible.
 
     Args:
         code: The rule's code.
-        scenarios: The folder of scenario files.
+        tests: The folder of tests, whose `scenarios` and `check/scenarios` hold the scenario files.
 
     Returns:
         The failing and the corrected program without a final line break, or None when the rule has no scenario.
     """
-    paths = sorted(scenarios.glob(f"{code.lower()}_*.py"))
+    paths = sorted(path for name in FOLDERS for path in (tests / name).glob(f"{code.lower()}_*.py"))
     plain = [path for path in paths if path.stem.endswith("_plain_loop")]
     texts = [path.read_text(encoding="utf-8") for path in plain or paths]
     texts = [text for text in texts if not _NEEDS.search(text)] or texts

@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from gradkit.rules import Rule, all_rules
+from gradkit.rules import CheckRule, Declared, Rule, all_declared
 
 SECTIONS = ("Reports", "Why", "Quiet when", "Remedy", "Source")
 WIDTH = 100
@@ -27,7 +27,7 @@ def stored_page(code: str) -> str | None:
     return None
 
 
-def page(rule: type[Rule[Any]], programs: tuple[str, str] | None = None) -> str:
+def page(rule: type[Declared], programs: tuple[str, str] | None = None) -> str:
     """A rule's page as Markdown.
 
     Args:
@@ -50,15 +50,17 @@ def page(rule: type[Rule[Any]], programs: tuple[str, str] | None = None) -> str:
         failing, corrected = programs
         parts += ["## A program that fails", f"```python\n{failing}\n```"]
         parts += ["## The same program, corrected", f"```python\n{corrected}\n```"]
-    parts += [
-        "## To silence it",
-        f"On the reported line: `# gradkit: ignore[{rule.code}]`. For a whole run: `--ignore {rule.code}`.",
-    ]
+    silence = f"On the reported line: `# gradkit: ignore[{rule.code}]`. For a whole run: `--ignore {rule.code}`."
+    if issubclass(rule, CheckRule):
+        silence = "A check runs only where it is called: leave out `assert_ok()` and read `verdict` and `findings`."
+    parts += ["## To silence it", silence]
     return "\n\n".join(parts) + "\n"
 
 
-def _settings(rule: type[Rule[Any]]) -> Mapping[str, tuple[str, str]]:
+def _settings(rule: type[Declared]) -> Mapping[str, tuple[str, str]]:
     """Name, default as TOML and meaning of each setting; meanings come from the class's docstring."""
+    if not issubclass(rule, Rule):
+        return {}
     meanings = _attributes(inspect.getdoc(rule) or "")
     return {each.name: (_toml(each.default), meanings.get(each.name, "")) for each in fields(rule)}
 
@@ -100,6 +102,6 @@ def summary() -> str:
     """Every rule with its severity and first sentence, one to a line."""
     lines = [
         f"{code}  {rule.severity.value:<7}  {rule.name:<34}  {rule.page()['Summary']}"
-        for code, rule in all_rules().items()
+        for code, rule in all_declared().items()
     ]
     return "\n".join(lines) + "\n"

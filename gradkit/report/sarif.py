@@ -15,7 +15,7 @@ import gradkit
 from gradkit.findings import Finding
 from gradkit.fingerprints import VERSION, fingerprint
 from gradkit.records import Location
-from gradkit.rules import Rule, all_rules
+from gradkit.rules import Declared, all_declared
 from gradkit.sources import line_of_file
 from gradkit.store import plain, write_atomically
 from gradkit.suppress import INLINE, ignored_by_comment
@@ -36,7 +36,7 @@ def to_sarif(report: Report, root: Path | None = None) -> dict[str, Any]:
     """
     root = (root or Path.cwd()).absolute()
     every = [*report.findings, *report.suppressed]
-    rules = all_rules()
+    rules = all_declared()
     codes = sorted({code for code, _ in report.rules} | {finding.rule for finding in every})
     driver = {
         "name": "gradkit",
@@ -77,7 +77,7 @@ def write_sarif(report: Report, path: str | os.PathLike[str], root: Path | None 
     write_atomically(Path(path), (text + "\n").encode("utf-8", "backslashreplace"))
 
 
-def _rule(rule: type[Rule[Any]]) -> dict[str, Any]:
+def _rule(rule: type[Declared]) -> dict[str, Any]:
     page = rule.page()
     text = f"Reports: {page['Reports']} Why: {page['Why']} Quiet when: {page['Quiet when']} Remedy: {page['Remedy']}"
     return {

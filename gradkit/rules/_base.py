@@ -1,4 +1,4 @@
-"""The base of all rules: a frozen dataclass of settings with one pure check over one kind of record."""
+"""The bases of all rules: of those that judge the records of a run, and of those that a gradient check reports."""
 
 from __future__ import annotations
 
@@ -15,18 +15,47 @@ RecordT = TypeVar("RecordT")
 FIELDS = ("Reports", "Why", "Quiet when", "Remedy", "Source")
 
 
+class Declared:
+    """What stands behind a code. The name is that of the class, the page is the docstring of its module."""
+
+    code: ClassVar[str]
+    name: ClassVar[str]
+    severity: ClassVar[Severity]
+    since: ClassVar[str]
+
+    @classmethod
+    def _declare(cls, code: str, severity: Severity, since: str) -> None:
+        cls.code, cls.severity, cls.since = code, severity, since
+        cls.name = "-".join(word.lower() for word in re.findall(r"[A-Z][a-z0-9]*", cls.__name__))
+
+    @classmethod
+    def page(cls) -> dict[str, str]:
+        """The five fields of the module's docstring, and its first sentence under `Summary`.
+
+        Raises:
+            ValueError: A field is missing from the docstring.
+        """
+        module = inspect.getmodule(cls)
+        text = inspect.cleandoc((module.__doc__ if module else None) or "")
+        page = {"Summary": text.split("\n", 1)[0]}
+        for field in FIELDS:
+            found = re.search(rf"^{field}:\s*(.*?)(?=^\S[^\n]*:\s|\Z)", text, re.MULTILINE | re.DOTALL)
+            if not found:
+                raise ValueError(
+                    f"{cls.__module__}: the docstring has no field {field!r}; every rule file needs {FIELDS}"
+                )
+            page[field] = " ".join(found[1].split())
+        return page
+
+
 @dataclass(frozen=True, kw_only=True)
-class Rule(Generic[RecordT]):
+class Rule(Declared, Generic[RecordT]):
     """One judgement; subclasses declare `class Name(Rule[Kind], code=..., severity=..., since=...)`.
 
     A rule is pure: it keeps no memory, reads no clock and touches no tensor. What it needs of the past it asks for with
     `lookback`, the number of earlier records of the same source it is handed besides the present one.
     """
 
-    code: ClassVar[str]
-    name: ClassVar[str]
-    severity: ClassVar[Severity]
-    since: ClassVar[str]
     kind: ClassVar[type]
     lookback: ClassVar[int] = 0
     every_window: ClassVar[bool] = False
@@ -39,9 +68,8 @@ class Rule(Generic[RecordT]):
     ) -> None:
         """Store the declaration and read the kind of record from the base class's parameter."""
         super().__init_subclass__(**kwargs)
-        cls.code, cls.severity, cls.since, cls.lookback = code, severity, since, lookback
-        cls.every_window = every_window
-        cls.name = "-".join(word.lower() for word in re.findall(r"[A-Z][a-z0-9]*", cls.__name__))
+        cls._declare(code, severity, since)
+        cls.lookback, cls.every_window = lookback, every_window
         (cls.kind,) = get_args(cls.__orig_bases__[0])  # type: ignore[attr-defined]
 
     def check(self, records: Sequence[RecordT]) -> Iterator[Finding]:
@@ -81,21 +109,11 @@ class Rule(Generic[RecordT]):
             labels=tuple(labels),
         )
 
-    @classmethod
-    def page(cls) -> dict[str, str]:
-        """The five fields of the module's docstring, and its first sentence under `Summary`.
 
-        Raises:
-            ValueError: A field is missing from the docstring.
-        """
-        module = inspect.getmodule(cls)
-        text = inspect.cleandoc((module.__doc__ if module else None) or "")
-        page = {"Summary": text.split("\n", 1)[0]}
-        for field in FIELDS:
-            found = re.search(rf"^{field}:\s*(.*?)(?=^\S[^\n]*:\s|\Z)", text, re.MULTILINE | re.DOTALL)
-            if not found:
-                raise ValueError(
-                    f"{cls.__module__}: the docstring has no field {field!r}; every rule file needs {FIELDS}"
-                )
-            page[field] = " ".join(found[1].split())
-        return page
+class CheckRule(Declared):
+    """What `gradkit.check` reports under one code; the check itself, which computes with tensors, is not here."""
+
+    def __init_subclass__(cls, *, code: str, severity: Severity, since: str, **kwargs: Any) -> None:
+        """Store the declaration."""
+        super().__init_subclass__(**kwargs)
+        cls._declare(code, severity, since)

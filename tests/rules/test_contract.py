@@ -16,12 +16,13 @@ import pytest
 
 from gradkit.findings import Finding, Severity
 from gradkit.records import Crash, Record
-from gradkit.rules import FIELDS, all_rules
+from gradkit.rules import FIELDS, all_check_rules, all_declared, all_rules
 from gradkit.store import plain
 from tests.rules.random_records import random_record
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES = all_rules()
+EVERY_CODE = pytest.mark.parametrize("rule", all_declared().values(), ids=all_declared().keys())
 EVERY_RULE = pytest.mark.parametrize("rule", RULES.values(), ids=RULES.keys())
 SILENT, FIRING, SEARCHED = 60, 6, 20_000
 
@@ -60,6 +61,12 @@ GK406 frozen-parameters-updated error
 GK501 replicas-diverged error
 GK502 unsynchronized-gradients error
 GK503 duplicate-batches warning
+GK601 wrong-gradient error
+GK602 accumulation-not-equivalent error
+GK603 batch-leak error
+GK604 causality-leak error
+GK605 inference-mismatch error
+GK606 nondeterministic-gradient note
 GK900 rule-crashed note
 GK901 observation-incomplete note
 """
@@ -100,20 +107,31 @@ def test_every_file_named_like_a_rule_is_found_under_a_code_of_its_own():
     codes = [path.name[:5].upper() for path in sorted((ROOT / "gradkit" / "rules").glob("gk*.py"))]
     assert len(codes) >= 19
     assert codes == list(RULES)
-    assert len({rule.name for rule in RULES.values()}) == len(codes)
+    assert len({rule.name for rule in all_declared().values()}) == len(codes) + len(all_check_rules())
 
 
-@EVERY_RULE
+def test_every_file_of_a_check_is_found_and_none_of_them_judges_a_run():
+    codes = [path.name[:5].upper() for path in sorted((ROOT / "gradkit" / "rules" / "checks").glob("gk*.py"))]
+    assert codes == list(all_check_rules()) == [f"GK60{number}" for number in range(1, 7)]
+    assert not set(codes) & set(RULES)
+
+
+@pytest.mark.parametrize("code", all_check_rules())
+def test_a_check_is_shown_at_work_by_a_scenario(code):
+    assert list((ROOT / "tests" / "check" / "scenarios").glob(f"{code.lower()}_*.py"))
+
+
+@EVERY_CODE
 def test_code_name_and_severity_are_the_promised_ones(rule):
     assert (rule.name, rule.severity) == TABLE[rule.code]
 
 
-@EVERY_RULE
+@EVERY_CODE
 def test_the_file_is_named_after_code_and_name(rule):
     assert source_of(rule).name == f"{rule.code.lower()}_{rule.name.replace('-', '_')}.py"
 
 
-@EVERY_RULE
+@EVERY_CODE
 def test_the_docstring_answers_the_five_fields_in_order_after_one_sentence(rule):
     text = sys.modules[rule.__module__].__doc__
     summary, _, rest = text.partition("\n\n")
@@ -213,7 +231,7 @@ def test_the_rule_is_shown_at_work_by_a_scenario(rule):
     assert scenarios or rule.code.startswith("GK9")
 
 
-@EVERY_RULE
+@EVERY_CODE
 def test_the_rule_has_a_page(rule):
     page = ROOT / "docs" / "rules" / f"{rule.code.lower()}.md"
     assert page.read_text(encoding="utf-8").startswith(f"# {rule.code}")

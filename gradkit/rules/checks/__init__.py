@@ -1,0 +1,1 @@
+"""What gradient checks report, one code to a file; found by `gradkit.rules.all_check_rules`."""

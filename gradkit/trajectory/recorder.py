@@ -314,6 +314,9 @@ class _Tape(Monitor):
         super().after_step(optimizer)
         self._recording.after_step(optimizer)
 
+    def _leaves_only_the_ledger(self) -> bool:
+        return False  # a recording hears every event of every window
+
     def contain(self, where: str, error: Exception) -> None:
         self.problem = self.problem or error  # a recording with a hole is worth nothing: told at its end
 

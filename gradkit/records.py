@@ -149,18 +149,32 @@ class Pass:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LossCall:
-    """One distinct structure of a loss that was back-propagated, written the first time it is seen.
+class Accumulation:
+    """Windows in which the gradients of several mean losses were added, and what the losses were divided by.
 
     Attributes:
-        root: Name of the loss node, such as `NllLossBackward`.
-        nodes: Names of the nodes below it in breadth-first order, bounded.
-        line: The user's line that built the loss, where known.
+        optimizer: Label of the optimizer.
+        step: Number of the step that ended the last of the windows.
+        micro_batches: Backward calls in each window.
+        windows: Windows in a row that were looked at and found alike.
+        divided: Each loss was divided by the number of micro-batches; False when by nothing at all.
+        items: Items of each mean, per window, where the losses state them [count].
+        declared: The user declared so many micro-batches; otherwise they were those of a pass over a data loader.
+        batches: Batches of that pass; None when declared.
+        reduction: Name of the node that took the mean.
+        backward_line: The user's line that starts the backward.
     """
 
-    root: str
-    nodes: tuple[str, ...] = ()
-    line: Location | None = None
+    optimizer: str
+    step: int
+    micro_batches: int
+    windows: int
+    divided: bool
+    items: tuple[tuple[float, ...], ...] = ()
+    declared: bool = False
+    batches: int | None = None
+    reduction: str = ""
+    backward_line: Location | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -548,7 +562,7 @@ class RunInfo:
 Record = (
     Window
     | Pass
-    | LossCall
+    | Accumulation
     | GraphCensus
     | Retention
     | ModeStep

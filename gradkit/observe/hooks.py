@@ -13,10 +13,11 @@ import functools
 import sys
 import threading
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 from torch.compiler import is_compiling
 
 from gradkit.errors import HygieneError
@@ -39,6 +40,8 @@ class Tap:
     def __init__(self) -> None:
         self.monitors: list[Monitor] = []
         self.short = short_way(self)
+        self.seeds: Sequence[Tensor | None] = ()
+        """What the running backward's roots are weighted with: the gradients it starts from."""
         self._depth = 0
         self._backward_thread = 0
         self._restore: list[tuple[str, Callable[[], bool]]] = []
@@ -139,6 +142,8 @@ class Tap:
         if not kwargs.get("accumulate_grad"):
             self.enter_grad(args[0], retains, creates)
             return original(*args, **kwargs)
+        if not self._depth:
+            self.seeds = args[1] if len(args) > 1 else ()
         if not self.enter_backward(args[0], retains, creates):
             return original(*args, **kwargs)
         try:
@@ -178,7 +183,7 @@ class Tap:
     def leave_backward(self, replaces: bool, failed: bool) -> None:
         """Tell the monitors that the backward is over."""
         self.fold()
-        self._depth = 0
+        self._depth, self.seeds = 0, ()
         for monitor in self.monitors:
             try:
                 monitor.leave_backward(replaces, failed)

@@ -48,9 +48,7 @@ class EvaluatingInTrainMode(Rule[EvaluationPass], code="GK205", severity=Severit
         moved = any("Norm" in name for name in layers)
         # The line to mend: of dropout that `eval()` does not reach its own, otherwise the evaluation's.
         where = now.location if now.training or now.dropout_line is None else now.dropout_line
-        how = (
-            f"train mode: {named} were active" if now.training else f"eval mode and yet dropped out: {named}"
-        )
+        how = f"train mode: {named} were active" if now.training else f"eval mode and yet dropped out: {named}"
         yield self.finding(
             step=now.step,
             where=where,

@@ -50,9 +50,7 @@ def test_dropout_that_no_mode_governs_is_reported_at_its_own_line():
     own = Location("net.py", 7, "forward")
     (finding,) = judge(training=False, active_layers={}, ungoverned={"dropout": 1}, dropout_line=own)
     assert finding.location == own
-    assert finding.message == (
-        "2 forwards of Net without gradients ran in eval mode and yet dropped out: dropout."
-    )
+    assert finding.message == ("2 forwards of Net without gradients ran in eval mode and yet dropped out: dropout.")
     assert finding.labels == ((LINE, "the evaluation ran here"),)
 
 

@@ -215,7 +215,7 @@ class Retention:
         option: `retain_graph` or `create_graph`, the option that kept the graph.
         count: Backward calls of that line in a row whose graph was freed without a second use.
         nodes: Nodes of the last such graph.
-        other_calls: The same file differentiates at a line that has not run yet, which may be the second use.
+        other_calls: A differentiation that has not run yet may follow while such a graph is alive.
         location: The user's line of the backward.
     """
 
@@ -296,8 +296,8 @@ class CutPath:
         modules: The modules that own them.
         operation: The operation whose result carried no gradient, such as `detach`, `.data`, `argmax`, `linear`.
         cause: `operation` when the operation itself cuts, `no_grad` or `inference_mode` when gradients were off,
-            `number` when the value left as a number or array and came back as a new tensor, `leaf` when it was wrapped
-            as a new leaf.
+            `number` when the value left as a number or array and came back as a new tensor, `constant` when it left as
+            a number that an operation took beside tensors, `leaf` when it was wrapped as a new leaf.
         whole_in_eval: Gradients were off and every module concerned was in eval mode, as for a frozen part.
         conditional: The cut stands under a condition of its own, or that is not known.
         location: The user's line of the cut.

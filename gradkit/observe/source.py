@@ -30,7 +30,8 @@ def _tree(file: str, text: str) -> ast.Module | None:
         return None
 
 
-def _parse(file: str) -> ast.Module | None:
+def parse(file: str) -> ast.Module | None:
+    """The syntax tree of a file; None when its text is not available or no Python."""
     lines = lines_of_file(file)
     return _tree(file, "".join(lines)) if lines else None
 
@@ -82,7 +83,7 @@ def _walk(node: ast.AST, function: str, conditions: frozenset[int]) -> Iterator[
 
 
 def _statements(file: str) -> list[tuple[ast.stmt, str, frozenset[int]]]:
-    tree = _parse(file)
+    tree = parse(file)
     return _all_of(tree) if tree is not None else []
 
 
@@ -95,7 +96,8 @@ def _around(file: str, line: int) -> tuple[str, frozenset[int]] | None:
     """Function and conditions of the innermost statement that holds `line`."""
     best = None
     for statement, function, conditions in _statements(file):
-        if statement.lineno <= line <= (statement.end_lineno or statement.lineno):
+        decorators = [item.lineno for item in getattr(statement, "decorator_list", ())]
+        if min([statement.lineno, *decorators]) <= line <= (statement.end_lineno or statement.lineno):
             best = (function, conditions)
     return best
 
@@ -169,7 +171,7 @@ def missing(backward: Location | None, step: Location | None) -> list[Statement]
 
 def return_line(file: str, first_line: int) -> int | None:
     """The line of the last `return` with a value in the function that starts at `first_line`."""
-    tree = _parse(file)
+    tree = parse(file)
     if tree is None:
         return None
     for node in ast.walk(tree):
@@ -180,25 +182,10 @@ def return_line(file: str, first_line: int) -> int | None:
     return None
 
 
-def differentiations(file: str) -> list[range] | None:
-    """The lines of every call in a file that differentiates by its name; None when the source cannot be read."""
-    tree = _parse(file)
-    if tree is None:
-        return None
-    return [
-        range(node.lineno, (node.end_lineno or node.lineno) + 1)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in _DIFFERENTIATING
-    ]
-
-
-_DIFFERENTIATING = frozenset({"backward", "manual_backward", "grad", "hvp", "vhp", "jacobian", "hessian"})
-
-
 def stands_under_condition(place: Location) -> bool:
     """Whether a line stands in a branch of an `if`, or holds a conditional expression or a switch that is computed."""
     around = _around(place.file, place.line)
-    tree = _parse(place.file)
+    tree = parse(place.file)
     if around is None or tree is None:
         return True
     if around[1]:
@@ -215,7 +202,7 @@ def stands_under_condition(place: Location) -> bool:
 
 def is_unconditional(place: Location, name: str) -> bool:
     """Whether a call of `name` on this line gives no `training` at all, or the constant True."""
-    tree = _parse(place.file)
+    tree = parse(place.file)
     for node in ast.walk(tree) if tree is not None else ():
         if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == name:
             if not node_covers(node, place.line):
@@ -227,7 +214,12 @@ def is_unconditional(place: Location, name: str) -> bool:
     return False
 
 
+def node_lines(node: ast.AST, line: int) -> bool:
+    """Whether the lines of a statement or expression include `line`."""
+    first = getattr(node, "lineno", None)
+    return first is not None and first <= line <= (getattr(node, "end_lineno", None) or first)
+
+
 def node_covers(node: ast.AST, line: int) -> bool:
     """Whether an expression's lines include `line`."""
-    first = getattr(node, "lineno", None)
-    return isinstance(node, ast.expr) and first is not None and first <= line <= (node.end_lineno or first)
+    return isinstance(node, ast.expr) and node_lines(node, line)

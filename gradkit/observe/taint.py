@@ -8,6 +8,7 @@ explain why a parameter is not in it.
 from __future__ import annotations
 
 import math
+import sys
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,12 +18,15 @@ import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from gradkit.observe import flow
 from gradkit.observe.instrument import Witness, name_of, tensors_in
-from gradkit.observe.sites import Site, find_site
+from gradkit.observe.sites import Site, find_site, is_user_code
 
 if TYPE_CHECKING:
     from gradkit.observe.monitor import Monitor
 
+_DECORATED = "decorate_context"
+"""The function by which torch wraps one that is decorated with `no_grad` and its like."""
 _EXITS = frozenset({"item", "tolist", "numpy", "__array__", "__float__", "__int__"})
 _SILENT = frozenset({"_set_grad_enabled", "size", "dim", "stride", "__len__", "backward", "is_floating_point"})
 
@@ -36,12 +40,14 @@ class Cut:
         cause: See `gradkit.records.CutPath.cause`.
         site: The line of the operation.
         disabled: The line that switched gradients off, where that was the cause.
+        decorated: The beginning of the function that was called there, where a decorator of it did so.
     """
 
     operation: str
     cause: str
     site: Site
     disabled: Site | None = None
+    decorated: Site | None = None
 
 
 _Dead = dict[int, int]
@@ -74,6 +80,7 @@ class Taint(Witness):
         self._storages: dict[int, tuple[StorageWeakRef, int, _Dead]] = {}
         self._exits: list[_Exit] = []
         self._disabled: Site | None = None
+        self._decorated: Site | None = None
         self._from_numpy: Any = None
 
     # --- the one way into torch that a mode does not see ------------------------------------------------------------
@@ -109,13 +116,18 @@ class Taint(Witness):
             live |= alive
             for number, mask in cut.items():
                 dead[number] = dead.get(number, 0) | mask
+        if count and self._exits:
+            constants = [item for item in (*args, *kwargs.values()) if type(item) is float]
+            if constants:
+                self._use(constants, dead, name_of(function))
         return live, dead, count
 
     def called(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any, before: Any) -> None:
         """Hand what the arguments carried on to the results."""
         name = name_of(function)
         if name == "_set_grad_enabled":
-            self._disabled = find_site(4) if args and not args[0] else None
+            off = bool(args) and not args[0]
+            self._disabled, self._decorated = (find_site(4), _decorated_function()) if off else (None, None)
             return
         if before is None:
             return
@@ -128,7 +140,7 @@ class Taint(Witness):
             return
         outputs = list(tensors_in(result, 3))
         if not outputs and name in _EXITS:
-            self._exits.append(_Exit(live, dead, result))
+            self._exits.append(_Exit(live, dead, result, find_site(3)))
         outputs += _targets(name, args, kwargs)
         cut: int | None = None
         for tensor in outputs:
@@ -205,14 +217,29 @@ class Taint(Witness):
             elif not torch.is_grad_enabled() and operation not in ("detach", ".data"):
                 cause = "no_grad"
         site = find_site(4)
-        self.cuts.append(Cut(operation, cause, site, self._disabled if cause == "no_grad" else None))
+        off = (self._disabled, self._decorated) if cause == "no_grad" else (None, None)
+        self.cuts.append(Cut(operation, cause, site, *off))
         return len(self.cuts) - 1
+
+    def _use(self, constants: Sequence[float], dead: _Dead, operation: str) -> None:
+        """Numbers that an operation takes beside tensors carry what left as these numbers before."""
+        site = find_site(4)
+        known = [item for item in self._exits if item.is_among(constants) or item.flows_to(site)]
+        bits = 0
+        for item in known:
+            bits |= item.live
+            for number, mask in item.dead.items():
+                dead[number] = dead.get(number, 0) | mask
+        if bits:
+            self.cuts.append(Cut(operation, "constant", site))
+            dead[len(self.cuts) - 1] = bits
 
     def _enter_again(self, tensor: Tensor, operation: str, data: Any) -> None:
         """A tensor made of numbers carries what left in just these numbers before."""
         dead: _Dead = {}
         bits = 0
-        for known in [item for item in self._exits if item.returns_in(data)]:
+        site = find_site(3)
+        for known in [item for item in self._exits if item.returns_in(data) or item.flows_to(site, operation)]:
             bits |= known.live
             for number, mask in known.dead.items():
                 dead[number] = dead.get(number, 0) | mask
@@ -225,11 +252,24 @@ class Taint(Witness):
 class _Exit:
     """Values that left as numbers or as an array, and what they carried."""
 
-    def __init__(self, live: int, dead: _Dead, result: Any) -> None:
+    def __init__(self, live: int, dead: _Dead, result: Any, site: Site) -> None:
         self.live = live
         self.dead = dead
         self.array = _array_of(result)
+        self.number = result if type(result) is float else None
         self.numbers = frozenset(_numbers(result)) if self.array is None else frozenset()
+        self._site = site
+
+    def is_among(self, constants: Sequence[float]) -> bool:
+        """Whether the number that left is one of these very objects; equal ones prove nothing."""
+        return self.number is not None and any(item is self.number for item in constants)
+
+    def flows_to(self, site: Site, operation: str | None = None) -> bool:
+        """Whether the function's text carries what left on to the line of `site`, as Python and NumPy do unseen."""
+        if site.code is None or site.code is not self._site.code:
+            return False
+        here, there = self._site.location(), site.location()
+        return here is not None and there is not None and flow.reaches(here, there.line, operation)
 
     def returns_in(self, data: Any) -> bool:
         """Whether `data` holds these values: the same memory, an array of the same shape, or the same numbers."""
@@ -265,6 +305,20 @@ def _numbers(value: Any, limit: int = 10_000) -> Iterator[float]:
         elif isinstance(item, float):
             limit -= 1
             yield item
+
+
+def _decorated_function() -> Site | None:
+    """The beginning of the user's function whose decorator switches gradients off; None when it is no decorator."""
+    frame = sys._getframe(3)
+    for _ in range(8):
+        function = frame.f_locals.get("func") if frame.f_code.co_name == _DECORATED else None
+        code = getattr(function, "__code__", None)
+        if code is not None and is_user_code(code.co_filename):
+            return Site(code, -1)  # no instruction: the line where the function begins
+        if frame.f_back is None or is_user_code(frame.f_code.co_filename):
+            break
+        frame = frame.f_back
+    return None
 
 
 def _union(dead: _Dead) -> int:

@@ -27,6 +27,7 @@ _CAUSES = {
     "no_grad": "{0} ran while gradients were switched off",
     "inference_mode": "{0} ran in inference mode",
     "number": "their value left as a number or array and {0} made a new tensor of it",
+    "constant": "their value left as a number that {0} took as a constant",
     "leaf": "{0} wrapped their value as a new leaf",
 }
 

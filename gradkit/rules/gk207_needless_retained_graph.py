@@ -5,7 +5,8 @@ Reports:    a line whose backward calls with `retain_graph=True` or `create_grap
 Why:        the saved tensors of the whole graph stay in memory until the loss is freed, and the option hides the error
             torch raises when a graph is kept over steps by mistake.
 Quiet when: a later backward or `autograd.grad` of any kind goes through the graph or through the gradients made with
-            it, even once; the same file differentiates at a line that has not run yet in a hundred calls.
+            it, even once; for a hundred calls, while a differentiation that has not run yet may still follow, as far as
+            the source tells: below it, in its loop or in a function mentioned there, not in another branch.
 Remedy:     Leave the option out; if torch then reports a second backward through a freed graph, detach what is carried
             over from the step before.
 Source:     PyTorch API reference, `torch.Tensor.backward`: retain_graph "in nearly all cases setting this option to
@@ -28,7 +29,7 @@ class NeedlessRetainedGraph(Rule[Retention], code="GK207", severity=Severity.WAR
 
     Attributes:
         repeats: Backward calls of one line in a row that kept their graph for nothing (RULES.md, "Fires within").
-        repeats_conditional: The same while the file has a further differentiation that has not run yet.
+        repeats_conditional: The same while a differentiation that has not run yet may still follow.
     """
 
     repeats: int = 5

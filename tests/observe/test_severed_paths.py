@@ -53,13 +53,13 @@ def block(net, x):
     return hidden * 1
 
 
-@torch.no_grad()
+@torch.no_grad()  # cut
 def _hidden(net, x):
     return net.body(x)
 
 
 def decorated(net, x):
-    return _hidden(net, x)  # cut
+    return _hidden(net, x)
 
 
 def inference(net, x):
@@ -114,6 +114,15 @@ def aliased(net, x):
     return store
 
 
+def number_beside(net, x):
+    return F.pad(x, (0, 2)) * net.body(x).mean().item()  # cut
+
+
+def number_doubled_beside(net, x):
+    factor = net.body(x).mean().item() * 2.0
+    return F.pad(x, (0, 2)) * factor  # cut
+
+
 def parameter_again(net, x):
     hidden = nn.Parameter(net.body(x))
     return hidden * 1.0  # cut
@@ -136,6 +145,8 @@ CUTS = {
     new_leaf: "detach",
     aliased: ".data",
     parameter_again: "Parameter",
+    number_beside: "mul",
+    number_doubled_beside: "mul",
 }
 
 
@@ -150,7 +161,7 @@ def test_names_operation_and_line(cut):
     (finding,) = findings_of(cut)
     assert finding.rule == "GK203"
     assert finding.evidence["operation"].rstrip("_") == CUTS[cut]
-    assert finding.location.line == line_of(cut)
+    assert finding.location.line == line_of(_hidden if cut is decorated else cut)
     assert finding.parameters == ("body.weight", "body.bias")
     assert finding.modules == ("body",)
 
@@ -180,9 +191,19 @@ def unused_output(net, x):
     return F.pad(x, (0, 2))
 
 
-def number_beside(net, x):
-    """The number is multiplied in, which a tensor map cannot see: silence rather than a guess."""
-    return F.pad(x, (0, 2)) * net.body(x).mean().item()
+def _doubled(net, x):
+    return net.body(x).mean().item() * 2.0
+
+
+def number_of_another_function(net, x):
+    """Python doubles the number out of sight, and hands it to another function: silence rather than a guess."""
+    return F.pad(x, (0, 2)) * _doubled(net, x)
+
+
+def decorated_for_a_while(net, x):
+    if net.step < 100:
+        return _hidden(net, x)
+    return net.body(x)
 
 
 def warm_up(net, x):
@@ -225,7 +246,8 @@ QUIET = (
     logged,
     unused_module,
     unused_output,
-    number_beside,
+    number_of_another_function,
+    decorated_for_a_while,
     warm_up,
     warm_up_by_switch,
     warm_up_by_expression,

@@ -42,7 +42,6 @@ def test_statements_that_clear_are_known_by_their_looks(tmp_path: Path, line: st
 def test_text_that_is_not_python_holds_no_statements(tmp_path: Path, text: str) -> None:
     file = written(tmp_path, text)
     assert source.clearings(file) == []
-    assert source.differentiations(file) in (None, [])
 
 
 def test_a_missing_file_says_nothing(tmp_path: Path) -> None:

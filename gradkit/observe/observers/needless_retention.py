@@ -6,18 +6,20 @@ unreached proves that the graph was kept for nothing: whatever could still have 
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import CodeType
 from typing import Any
 
 from torch import Tensor
 
-from gradkit.observe import graph, source
+from gradkit.observe import graph
+from gradkit.observe.ahead import Stack, may_differentiate_again
 from gradkit.observe.observer import Observer
 from gradkit.observe.places import locate
-from gradkit.observe.sites import Site, find_site, line_of, shown_name
+from gradkit.observe.sites import Site, find_site
 from gradkit.records import Retention
 
 ATTENTION = 40
@@ -28,15 +30,15 @@ FIRST_SLEEP = 64
 """Backward calls of the first sleep; each later one is four times as long."""
 MAX_OPEN = 64
 """Retained graphs followed at one time."""
-
-_Place = tuple[CodeType | None, int]
+MAX_STACKS = 4
+"""Ways to one line of which the source is read for what may follow."""
 
 
 @dataclass(slots=True)
 class _Kept:
     """One retained graph: its mark, and the line whose backward retained it."""
 
-    place: _Place
+    place: tuple[CodeType | None, int]
     mark: weakref.ref[graph.Mark]
     nodes: int
     used: bool = False
@@ -49,6 +51,7 @@ class _Line:
     site: Site
     option: str
     unused: int = 0
+    stacks: set[Stack] = field(default_factory=set)
 
 
 class NeedlessRetention(Observer):
@@ -60,9 +63,9 @@ class NeedlessRetention(Observer):
         super().__init__(monitor)
         self._key = f"gradkit.retained.{id(self)}"
         self._open: list[_Kept] = []
-        self._lines: dict[_Place, _Line] = {}
-        self._settled: set[_Place] = set()
-        self._ran: set[_Place] = set()
+        self._lines: dict[tuple[CodeType | None, int], _Line] = {}
+        self._settled: set[tuple[CodeType | None, int]] = set()
+        self._ran: set[tuple[CodeType | None, int]] = set()
         self._created: tuple[list[Any], graph.Mark] | None = None
         self._unseen = 0
         self._looked = 0
@@ -108,7 +111,9 @@ class NeedlessRetention(Observer):
         if place in self._settled or len(self._open) >= MAX_OPEN or not nodes:
             return
         option = "create_graph" if create_graph else "retain_graph"
-        self._lines.setdefault(place, _Line(site, option))
+        line = self._lines.setdefault(place, _Line(site, option))
+        if len(line.stacks) < MAX_STACKS:
+            line.stacks.add(Stack.of(sys._getframe(4)))
         mark = graph.Mark()
         every = list(graph.walk(nodes))
         leaves = [leaf for node in every if (leaf := graph.leaf_of(node)) is not None]
@@ -152,19 +157,11 @@ class NeedlessRetention(Observer):
                 option=line.option,
                 count=line.unused,
                 nodes=kept.nodes,
-                other_calls=location is not None and self._other_calls(location.file),
+                other_calls=any(may_differentiate_again(stack, self._ran) for stack in line.stacks),
                 location=location,
             ),
             source=kept.place,
         )
-
-    def _other_calls(self, file: str) -> bool:
-        """Whether the file differentiates at a line that has not run yet: that may be the second use."""
-        calls = source.differentiations(file)
-        lines = [
-            line_of(code, at) for code, at in self._ran if code is not None and shown_name(code.co_filename) == file
-        ]
-        return calls is None or any(not any(line in call for line in lines) for call in calls)
 
     def stop(self) -> None:
         """Settle the last graphs that are gone."""

@@ -154,7 +154,7 @@ class SeveredPaths(Observer):
             parameter = self._suspects[number]
             if number in self._refuted or parameter.grad is not None or not parameter.requires_grad:
                 continue
-            place = cut.disabled or cut.site
+            place = cut.decorated or cut.disabled or cut.site
             groups.setdefault((cut.cause, place.code, place.instruction), (cut, []))[1].append(parameter)
         for cut, parameters in groups.values():
             # What something else moves, or what is copied now and then, is an average or a target; all of it is.
@@ -188,7 +188,8 @@ class SeveredPaths(Observer):
         kept = [info for info in named if not any(fnmatchcase(info.name, pattern) for pattern in self.monitor.frozen)]
         if not kept:
             return
-        place = locate(cut.disabled or cut.site, self.monitor.models)
+        condition = locate(cut.disabled or cut.site, self.monitor.models)
+        place = locate(cut.decorated, self.monitor.models) if cut.decorated else condition
         operation_line = locate(cut.site, self.monitor.models)
         modules = tuple(dict.fromkeys(info.module for info in kept if info.module))
         self.monitor.put(
@@ -201,7 +202,7 @@ class SeveredPaths(Observer):
                 operation=cut.operation,
                 cause=cut.cause,
                 whole_in_eval=cut.cause in ("no_grad", "inference_mode") and _all_in_eval(parameters),
-                conditional=place is None or source.stands_under_condition(place),
+                conditional=condition is None or source.stands_under_condition(condition),
                 location=place,
                 operation_line=operation_line if operation_line != place else None,
             ),

@@ -1,0 +1,206 @@
+"""Reads in the source what a program may still do with a graph it has kept; never runs or imports it."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType, FrameType
+
+import torch
+
+from gradkit.observe import source
+from gradkit.observe.sites import is_user_code, line_of, shown_name
+
+MAX_FRAMES = 16
+"""Calls of the user's on the stack that are looked at, innermost first."""
+DIFFERENTIATING = frozenset({"backward", "manual_backward", "grad", "hvp", "vhp", "jacobian", "hessian"})
+_IMPLICIT = frozenset({"forward", "__call__", "__init__", "__enter__", "__exit__"})
+"""Methods that run without being named."""
+
+_TORCH = str(Path(str(torch.__file__)).parent)
+
+_LOOPS = (ast.For, ast.AsyncFor, ast.While)
+
+Place = tuple[CodeType, int]
+_Path = list[tuple[ast.stmt, list[ast.stmt], list[ast.stmt]]]
+"""Statements one inside the other: each, those after it in its block and those before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """The user's calls on the stack, innermost first: code and line.
+
+    Attributes:
+        calls: At most `MAX_FRAMES` of them.
+        driven: A library stands between two of them; it may call whatever the program defines.
+    """
+
+    calls: tuple[Place, ...]
+    driven: bool
+
+    @classmethod
+    def of(cls, frame: FrameType | None) -> Stack:
+        """The stack from `frame` outwards."""
+        calls: list[Place] = []
+        library = driven = False
+        while frame is not None and len(calls) < MAX_FRAMES:
+            file = frame.f_code.co_filename
+            if is_user_code(file):
+                driven = driven or library
+                calls.append((frame.f_code, frame.f_lineno))
+            elif calls and "/site-packages/" in file and not file.startswith(_TORCH):
+                library = True
+            frame = frame.f_back
+        return cls(tuple(calls), driven)
+
+
+def may_differentiate_again(stack: Stack, ran: Iterable[tuple[CodeType | None, int]]) -> bool:
+    """Whether a differentiation that has not run yet can follow while the graph of a backward is still alive.
+
+    It can where one is named in what the calls on the stack, out to the innermost loop, have still to do: after their
+    present line, elsewhere in the loops around it, but not in the other branch of its conditions; or in functions of
+    the program that are mentioned there, and in theirs.
+
+    Args:
+        stack: The calls on the stack of the backward.
+        ran: Code and instruction of the differentiations that have run.
+
+    Returns:
+        True also where the source cannot be read.
+    """
+    lines: dict[str, set[int]] = {}
+    for code, instruction in ran:
+        if code is None:
+            continue
+        lines.setdefault(shown_name(code.co_filename), set()).add(line_of(code, instruction))
+    pending: list[tuple[str, ast.AST, str | None]] = []
+    called: str | None = None
+    for code, line in stack.calls:
+        file = shown_name(code.co_filename)
+        tree = source.parse(file)
+        if tree is None:
+            return True
+        if stack.driven:
+            pending.append((file, tree, None))
+            continue
+        path = _path(_function_of(tree, code), line)
+        pending += _ahead(file, path, called)
+        if any(isinstance(node, _LOOPS) for node, _, _ in path):
+            break  # the graphs of one loop are gone before its function returns
+        called = code.co_name
+    functions = _functions({shown_name(code.co_filename) for code, _ in stack.calls})
+    reached = {id(node): (file, node) for name in _IMPLICIT for file, node in functions.get(name, ())}
+    pending += [(file, node, None) for file, node in reached.values()]
+    while pending:
+        file, node, present = pending.pop()
+        for item, name in _mentions(node, nested=stack.driven):
+            if name == present:
+                continue
+            if name in DIFFERENTIATING and isinstance(item, ast.Call):
+                span = range(item.lineno, (item.end_lineno or item.lineno) + 1)
+                if not any(line in span for line in lines.get(file, ())):
+                    return True
+            for place, function in functions.get(name, ()):
+                if id(function) not in reached:
+                    reached[id(function)] = (place, function)
+                    pending.append((place, function, None))
+    return False
+
+
+def _ahead(file: str, path: _Path, called: str | None) -> Iterator[tuple[str, ast.AST, str | None]]:
+    """What a call has still to do: its file, a statement, and in the present one the name that is being called."""
+    looping = False
+    for node, after, before in path:
+        for statement in [*after, *(before if looping else ())]:
+            yield file, statement, called if statement.lineno == path[-1][0].lineno else None
+        looping = looping or isinstance(node, _LOOPS)
+    if path:
+        yield file, path[-1][0], called
+
+
+def _path(function: ast.AST, line: int) -> _Path:
+    """From a function's body down to the statement on `line`."""
+    found: _Path = []
+    node: ast.AST | None = function
+    while node is not None:
+        inner: ast.AST | None = None
+        for _, value in ast.iter_fields(node):
+            block = [item for item in value if isinstance(item, ast.stmt)] if isinstance(value, list) else []
+            if isinstance(value, list) and not block:
+                handlers = [item for item in value if isinstance(item, (ast.ExceptHandler, ast.match_case))]
+                inner = next((item for item in handlers if _covers(item, line)), inner)
+                continue
+            for index, statement in enumerate(block):
+                if _covers(statement, line):
+                    found.append((statement, block[index + 1 :] + _afterwards(node, block), block[:index]))
+                    inner = statement
+        node = inner if inner is not None and not isinstance(inner, ast.expr) else None
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            break
+    return found
+
+
+def _afterwards(node: ast.AST, block: list[ast.stmt]) -> list[ast.stmt]:
+    """What runs after one block of a `try`, or after a loop has ended: their other blocks."""
+    if not isinstance(node, (ast.Try, *_LOOPS)):
+        return []
+    others = [getattr(node, name, []) for name in ("orelse", "finalbody")]
+    others += [handler.body for handler in getattr(node, "handlers", [])]
+    return [statement for other in others if other is not block for statement in other]
+
+
+def _covers(node: ast.AST, line: int) -> bool:
+    first = getattr(node, "lineno", None)
+    if first is None and isinstance(node, ast.match_case):
+        return any(_covers(item, line) for item in node.body)
+    return first is not None and first <= line <= (getattr(node, "end_lineno", None) or first)
+
+
+def _function_of(tree: ast.Module, code: CodeType) -> ast.AST:
+    """The function a code object was compiled from; the module for a script's own code or a lambda's."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name == code.co_name:
+            starts = {node.lineno, *(item.lineno for item in node.decorator_list)}
+            if code.co_firstlineno in starts:
+                return node
+    return tree
+
+
+def _functions(files: set[str]) -> dict[str, list[tuple[str, ast.AST]]]:
+    """Every function and class of the user's loaded modules and of `files`, by name; a class by its methods."""
+    files = files | {
+        str(file)
+        for module in list(sys.modules.values())
+        if (file := getattr(module, "__file__", None)) and str(file).endswith(".py") and is_user_code(str(file))
+    }
+    found: dict[str, list[tuple[str, ast.AST]]] = {}
+    for file in files:
+        tree = source.parse(file)
+        for node in ast.walk(tree) if tree is not None else ():
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                found.setdefault(node.name, []).append((file, node))
+    return found
+
+
+def _mentions(node: ast.AST, nested: bool) -> Iterator[tuple[ast.AST, str]]:
+    """The names used below a node, with `nested` also in the functions and classes defined there."""
+    pending = [node]
+    while pending:
+        item = pending.pop()
+        name = _name(item)
+        if name is not None:
+            yield item, name
+        inner = item is not node and isinstance(item, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
+        pending += [] if inner and not nested else list(ast.iter_child_nodes(item))
+
+
+def _name(node: ast.AST) -> str | None:
+    """The last name of a call, an attribute or a name."""
+    if isinstance(node, ast.Call):
+        return _name(node.func)
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else None

@@ -1,0 +1,140 @@
+"""What a program may still do with a kept graph, read from its source: second uses are seen, other code is not one."""
+
+from __future__ import annotations
+
+import linecache
+import sys
+import textwrap
+
+import pytest
+
+from gradkit.observe.ahead import Stack, may_differentiate_again
+
+
+def ahead(text: str) -> bool:
+    """Run `text`, which calls `keep(loss)` where the graph is kept, and ask there."""
+    text = textwrap.dedent(text)
+    name = f"<test {hash(text)}>"
+    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+    answers: list[bool] = []
+
+    class Loss:
+        def backward(self, retain_graph: bool = False) -> None:
+            caller = sys._getframe(1)
+            answers.append(may_differentiate_again(Stack.of(caller), [(caller.f_code, caller.f_lasti)]))
+
+    try:
+        exec(compile(text, name, "exec"), {"loss": Loss(), "never": False, "grad": None})
+    finally:
+        del linecache.cache[name]
+    return answers[0]
+
+
+SECOND_USES = {
+    "below": """
+        loss.backward(retain_graph=True)
+        if never:
+            grad(loss)
+        """,
+    "above in the loop": """
+        for step in range(1):
+            if never:
+                grad(loss)
+            loss.backward(retain_graph=True)
+        """,
+    "in the caller": """
+        def update():
+            loss.backward(retain_graph=True)
+        update()
+        if never:
+            loss.second.backward()
+        """,
+    "in a function that is called later": """
+        def penalty():
+            return grad(loss)
+        def total():
+            return penalty()
+        loss.backward(retain_graph=True)
+        if never:
+            total()
+        """,
+    "in a function that is handed on": """
+        def penalty():
+            return grad(loss)
+        loss.backward(retain_graph=True)
+        callbacks = [penalty]
+        """,
+    "in a forward": """
+        class Penalty:
+            def forward(self):
+                return grad(loss)
+        loss.backward(retain_graph=True)
+        """,
+    "when something was raised": """
+        try:
+            loss.backward(retain_graph=True)
+        except RuntimeError:
+            grad(loss)
+        """,
+    "after the loop": """
+        for step in range(1):
+            loss.backward(retain_graph=True)
+        if never:
+            grad(loss)
+        """,
+}
+NONE = {
+    "nothing": "loss.backward(retain_graph=True)\n",
+    "a function nobody mentions": """
+        def penalty():
+            return grad(loss)
+        loss.backward(retain_graph=True)
+        """,
+    "the other branch": """
+        for step in range(1):
+            if never:
+                loss.second.backward()
+            else:
+                loss.backward(retain_graph=True)
+        """,
+    "before it, and not in a loop": """
+        if never:
+            grad(loss)
+        loss.backward(retain_graph=True)
+        """,
+    "outside of the function whose loop it is": """
+        def train():
+            for step in range(1):
+                loss.backward(retain_graph=True)
+        train()
+        if never:
+            grad(loss)
+        """,
+    "a namesake of the method that runs": """
+        class Other:
+            def update(self):
+                grad(loss)
+        class Plain:
+            def update(self):
+                loss.backward(retain_graph=True)
+        for step in range(1):
+            print(end=str(Plain().update() or ""))
+        """,
+}
+
+
+@pytest.mark.parametrize("text", SECOND_USES.values(), ids=SECOND_USES)
+def test_sees_a_second_use(text: str) -> None:
+    assert ahead(text)
+
+
+@pytest.mark.parametrize("text", NONE.values(), ids=NONE)
+def test_takes_nothing_else_for_one(text: str) -> None:
+    assert not ahead(text)
+
+
+def test_without_its_source_anything_may_follow() -> None:
+    code = compile("stack = Stack.of(sys._getframe(0))", "<no text of this>", "exec")
+    names = {"Stack": Stack, "sys": sys}
+    exec(code, names)
+    assert may_differentiate_again(names["stack"], [])

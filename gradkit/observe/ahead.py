@@ -18,7 +18,7 @@ MAX_FRAMES = 16
 """Calls of the user's on the stack that are looked at, innermost first."""
 DIFFERENTIATING = frozenset({"backward", "manual_backward", "grad", "hvp", "vhp", "jacobian", "hessian"})
 _IMPLICIT = frozenset({"forward", "__call__", "__init__", "__enter__", "__exit__"})
-"""Methods that run without being named."""
+"""Methods that run without being named; those of the files on the stack count."""
 
 _TORCH = str(Path(str(torch.__file__)).parent)
 
@@ -91,8 +91,9 @@ def may_differentiate_again(stack: Stack, ran: Iterable[tuple[CodeType | None, i
         if any(isinstance(node, _LOOPS) for node, _, _ in path):
             break  # the graphs of one loop are gone before its function returns
         called = code.co_name
-    functions = _functions({shown_name(code.co_filename) for code, _ in stack.calls})
-    reached = {id(node): (file, node) for name in _IMPLICIT for file, node in functions.get(name, ())}
+    files = {shown_name(code.co_filename) for code, _ in stack.calls}
+    functions = _functions(files)
+    reached = {id(node): (file, node) for name in _IMPLICIT for file, node in functions.get(name, ()) if file in files}
     pending += [(file, node, None) for file, node in reached.values()]
     while pending:
         file, node, present = pending.pop()

@@ -17,6 +17,7 @@ from torch import Tensor
 from gradkit.observe import graph, holders
 from gradkit.observe.instrument import INSTRUMENT, Witness, tensors_in
 from gradkit.observe.observer import Observer
+from gradkit.observe.outsiders import state
 from gradkit.observe.places import locate
 from gradkit.observe.sites import Site, find_site
 from gradkit.records import GraphCensus
@@ -77,6 +78,8 @@ class RetainedGraphs(Observer):
         self._growths = 0
         self._optimizers: set[int] = set()
         self._distance = FIRST_DISTANCE
+        self._leaf: weakref.ref[Tensor] | None = None
+        self._left: tuple[int, int] | None = None
         self._lines = _Lines(monitor, self._line_key)
         self._instrumented = False
 
@@ -93,6 +96,8 @@ class RetainedGraphs(Observer):
     def enter_backward(self, roots: Sequence[Tensor], retain_graph: bool, create_graph: bool) -> None:
         """Count at the first backward of a window, and mark the graph about to be back-propagated."""
         nodes = graph.roots_of(roots)
+        if not self._optimizers:
+            self._follow_by_hand(nodes)
         if self._new_window:
             self._new_window = False
             self._count()
@@ -102,9 +107,30 @@ class RetainedGraphs(Observer):
         if graph.plant(graph.frontier(nodes), self._mark_key, mark):
             self._marks.append((self._window, retain_graph, weakref.ref(mark)))
 
+    def leave_backward(self, failed: bool) -> None:
+        """Remember the gradient as this backward left it, to see when it is cleared."""
+        leaf = self._leaf() if self._leaf is not None else None
+        self._left = None if leaf is None else state(leaf.grad)
+
+    def _follow_by_hand(self, nodes: Sequence[Any]) -> None:
+        """Without an optimizer a window is over when its gradients have been cleared, replaced or changed."""
+        leaf = self._leaf() if self._leaf is not None else None
+        if self._left is not None and (leaf is None or state(leaf.grad) != self._left):
+            self._end_window()
+        if leaf is None:
+            found = (leaf for node in graph.walk(nodes) if (leaf := graph.leaf_of(node)) is not None)
+            leaf = next(found, None)
+            self._leaf = None if leaf is None else weakref.ref(leaf)
+        self._left = None
+
     def after_step(self, optimizer: Optimizer) -> None:
-        """A window is over; the next may be the instrumented one."""
+        """A window is over."""
         self._optimizers.add(id(optimizer))
+        self._leaf = self._left = None
+        self._end_window()
+
+    def _end_window(self) -> None:
+        """The next window may be the instrumented one."""
         self._window += 1
         self._new_window = True
         if self._instrumented:
@@ -187,5 +213,9 @@ class RetainedGraphs(Observer):
             for tensor in kept
             if not graph.nearest([below for below, _ in nodes[id(tensor)].next_functions if below], own.__contains__)
         ]
-        lined = [tensor for tensor in innermost or kept if self._line_key in nodes[id(tensor)].metadata]
-        return (lined or innermost or kept)[-1]
+        # In a chain of graphs the one that contains no other is the oldest, made before any line was written down.
+        for group in (innermost, kept):
+            lined = [tensor for tensor in group if self._line_key in nodes[id(tensor)].metadata]
+            if lined:
+                return lined[-1]
+        return (innermost or kept)[-1]

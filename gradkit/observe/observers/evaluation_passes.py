@@ -24,6 +24,7 @@ from gradkit.observe.forwards import FORWARDS, Forward, ForwardListener
 from gradkit.observe.observer import Observer
 from gradkit.observe.places import locate
 from gradkit.observe.points import Point
+from gradkit.observe.recording_rate import RecordingRate
 from gradkit.observe.sites import is_user_code
 from gradkit.observe.stretches import Stretch, storage_of
 from gradkit.records import EvaluationPass
@@ -47,6 +48,15 @@ CALM_WINDOWS = 2
 DROPOUT_LOOKS = 3
 """Forwards of one run that are instrumented because something was drawn in them outside of training."""
 
+FIRST_SLEEP = 4
+"""Half the backward calls of the first sleep; after each one the recording rate tells of unannounced evaluations."""
+MAX_SLEEP = 4096
+"""Backward calls slept at most."""
+WATCHES = 3
+"""Times in a run that forwards are watched for longer because more was recorded than back-propagated."""
+LEAST_WATCH = 64
+"""Windows of such a watch at least; it covers twice what was slept before."""
+
 _Key = tuple[int, bool]
 
 
@@ -64,6 +74,10 @@ class EvaluationPasses(Observer, ForwardListener):
         self._calm: Counter[int] = Counter()
         self._window = 0
         self._whole = True
+        self._rate = RecordingRate()
+        self._sleep = FIRST_SLEEP
+        self._watches = 0
+        self._watch_until = 0
         self._optimizers: set[int] = set()
         self._seen: Counter[object] = Counter()
         self._listened: list[Point] = []
@@ -217,6 +231,10 @@ class EvaluationPasses(Observer, ForwardListener):
 
     def enter_backward(self, roots: Sequence[Tensor], retain_graph: bool, create_graph: bool) -> None:
         """A stretch ends: what this backward reaches was used."""
+        if self._rate.surplus(roots, self.monitor.backwards) and self._watches < WATCHES and FORWARDS.listen(self):
+            self._watches += 1
+            self._whole = False
+            self._watch_until = self._window + max(LEAST_WATCH, 2 * self._sleep)
         self._settle(roots)
         for key, stretch in self._stretches.items():
             if stretch.suspicious and stretch.trained:
@@ -261,9 +279,11 @@ class EvaluationPasses(Observer, ForwardListener):
                 del self._candidates[key]  # something keeps its graphs: whether they are used stays open
         self._window_stretches.clear()
         self._window += 1
-        if self._window >= FIRST_WINDOWS and not self._candidates and not self._stretches:
+        least = max(FIRST_WINDOWS, self._watch_until)
+        if self._window >= least and not self._candidates and not self._stretches:
             FORWARDS.leave(self)
-            self.monitor.pause(self)
+            self._sleep = min(2 * self._sleep, MAX_SLEEP)
+            self.monitor.pause(self, self._sleep)
         elif self._candidates and FORWARDS.listen(self) and not whole:
             self._whole = True
 

@@ -18,6 +18,7 @@ from gradkit.config.ranges import check_ranges
 from gradkit.config.trust import check_path
 from gradkit.config.wording import quoted
 from gradkit.errors import ConfigError, did_you_mean
+from gradkit.report.charts import check_installed
 
 MOST_VALUES = 1000
 """Values of one key; every combination is a check of its own."""
@@ -208,14 +209,8 @@ def validate(config: CheckConfig, trust: Sequence[str]) -> None:
         path = getattr(config, key)
         if path is not None and not os.path.isdir(os.path.dirname(path) or "."):  # noqa: PTH112, PTH120
             raise ConfigError(f"{key}: there is no folder {quoted(os.path.dirname(path))}.")  # noqa: PTH120
-    if config.chart is not None and not _installed("altair", "vl_convert"):
-        raise ConfigError("chart needs the packages altair and vl-convert-python; run: pip install gradkit[report]")
-
-
-def _installed(*names: str) -> bool:
-    import importlib.util
-
-    return all(importlib.util.find_spec(name) is not None for name in names)
+    if config.chart is not None:
+        check_installed("chart")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,22 @@ from gradkit.observe.sites import Site, find_site
 
 if TYPE_CHECKING:
     from gradkit.observe.monitor import Monitor
+
+
+def hook_all_modules(enter: Callable[..., None], leave: Callable[..., None]) -> list[Any]:
+    """Have `enter(module, args)` and `leave(module, args, kwargs, output)` called around every forward of a module."""
+    return [
+        register_module_forward_pre_hook(enter),
+        register_module_forward_hook(leave, with_kwargs=True, always_call=True),
+    ]
+
+
+def unhook(handles: Sequence[Any]) -> None:
+    """Take hooks of `hook_all_modules` off again."""
+    for handle in handles:
+        handle.remove()
+        # torch forgets to take a removed hook out of this table, and then warns of it when a module is compiled.
+        module_hooks.__dict__.get("_global_forward_hooks_with_kwargs", {}).pop(handle.id, None)
 
 
 @dataclass(slots=True)
@@ -103,10 +119,7 @@ class Forwards:
             self._depth, self._current, self._thread = 0, None, threading.get_ident()
             for point in COMPILING:
                 point.listen(self)
-            self._handles = [
-                register_module_forward_pre_hook(self._enter),
-                register_module_forward_hook(self._leave, with_kwargs=True, always_call=True),
-            ]
+            self._handles = hook_all_modules(self._enter, self._leave)
         return True
 
     def leave(self, listener: ForwardListener) -> None:
@@ -125,10 +138,7 @@ class Forwards:
         if self._handles:
             for point in COMPILING:
                 point.leave(self)
-        for handle in self._handles:
-            handle.remove()
-            # torch forgets to take a removed hook out of this table, and then warns of it when a module is compiled.
-            module_hooks.__dict__.get("_global_forward_hooks_with_kwargs", {}).pop(handle.id, None)
+        unhook(self._handles)
         self._handles = []
         self._current = None
 

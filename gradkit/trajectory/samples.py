@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.compiler import is_compiling
-from torch.nn.modules import module as module_hooks
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils._pytree import tree_leaves
 
+from gradkit.observe.forwards import hook_all_modules, unhook
 from gradkit.observe.instrument import compiled_code_exists
 from gradkit.observe.signals import COMPILING
 from gradkit.trajectory.measure import directions, wide
@@ -43,20 +42,14 @@ class SampleHooks:
         self._depth = 0
         for point in COMPILING:
             point.listen(self)
-        self._handles = [
-            register_module_forward_pre_hook(self._enter),
-            register_module_forward_hook(self._leave, with_kwargs=True, always_call=True),
-        ]
+        self._handles = hook_all_modules(self._enter, self._leave)
 
     def stop(self) -> None:
         """Take the hooks off; doing so twice does nothing."""
         if self._handles:
             for point in COMPILING:
                 point.leave(self)
-        for handle in self._handles:
-            handle.remove()
-            # torch forgets to take a removed hook out of this table, and then warns of it when a module is compiled.
-            module_hooks.__dict__.get("_global_forward_hooks_with_kwargs", {}).pop(handle.id, None)
+        unhook(self._handles)
         self._handles = []
 
     def compiling_begins(self) -> None:

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 BLOCK = 64
 """Windows queued before their numbers are read together; on a CPU one that deserves a judgement is read at once."""
-FEW_TENSORS = 8
-"""Up to this many gradients their norms are read one by one and combined on the host: two operations fewer per step."""
+MOST_NUMBERS = 2048
+"""Numbers queued before they are read, however few windows they are of: under 1 MB on a CPU."""
+FEW_TENSORS = 64
+"""Up to this many gradients on a CPU their norms are read one by one and combined then: two operations fewer a step."""
 
 
 @dataclass(slots=True)
@@ -50,6 +52,7 @@ class Deep:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._queue: list[_Queued] = []
+        self._numbers = 0
 
     def put(
         self,
@@ -80,7 +83,7 @@ class Deep:
         item = _Queued(fields, fields["step"], judged, ledger, None, mixed, numbers, bool(stale))
         self._add(item, optimizer)
         waits = any(buffer.device.type != "cpu" for buffer in buffers.values())
-        if (judged and not waits) or len(self._queue) >= BLOCK:
+        if (judged and not waits) or self._is_full():
             self.flush(deliver)
 
     def put_sound(
@@ -95,18 +98,24 @@ class Deep:
             optimizer: The optimizer, whose gradients are on no graph and not mixed with anything.
             deliver: As for `put`.
         """
-        gradients = []
-        for group in optimizer.param_groups:
-            for parameter in group["params"]:
-                gradient = parameter.grad
-                if gradient is not None:
-                    if gradient.requires_grad or gradient.layout is not torch.strided or type(gradient) is not Tensor:
-                        gradient = _summed(gradient)
-                    gradients.append(gradient)
-        numbers = list(torch._foreach_norm(gradients)) if len(gradients) <= FEW_TENSORS else [_norm(gradients)]
+        gradients = [parameter.grad for group in optimizer.param_groups for parameter in group["params"]]
+        present = [gradient for gradient in gradients if gradient is not None]
+        recording = torch.is_grad_enabled()
+        torch.set_grad_enabled(False)  # `torch.no_grad` is one of the signals that observers listen to
+        try:
+            if {gradient.layout for gradient in present} != {torch.strided} or set(map(type, present)) != {Tensor}:
+                present = [_summed(gradient) for gradient in present]
+            numbers = list(torch._foreach_norm(present))
+            if len(numbers) > FEW_TENSORS or (numbers and numbers[0].device.type != "cpu"):
+                numbers = [_combined(numbers)]
+        finally:
+            torch.set_grad_enabled(recording)
         self._add(_Queued(fields, step, False, ledger, None, 1, numbers), optimizer)
-        if len(self._queue) >= BLOCK:
+        if self._is_full():
             self.flush(deliver)
+
+    def _is_full(self) -> bool:
+        return len(self._queue) >= BLOCK or self._numbers >= MOST_NUMBERS
 
     def _add(self, item: _Queued, optimizer: Optimizer) -> None:
         rate = optimizer.param_groups[0].get("lr") if optimizer.param_groups else None
@@ -116,10 +125,11 @@ class Deep:
         else:
             item.learning_rate = rate
         self._queue.append(item)
+        self._numbers += len(item.numbers)
 
     def flush(self, deliver: _Deliver) -> None:
         """Read everything queued and deliver the records."""
-        queue, self._queue = self._queue, []
+        queue, self._queue, self._numbers = self._queue, [], 0
         if not queue:
             return
         values = self._reader.read([number for item in queue for number in item.numbers])
@@ -140,7 +150,11 @@ def _summed(gradient: Tensor) -> Tensor:
 
 def _norm(tensors: list[Tensor]) -> Tensor:
     """The 2-norm over all tensors as one 0-d tensor; zero for none."""
-    norms = list(torch._foreach_norm([plain(tensor) for tensor in tensors]))
+    return _combined(list(torch._foreach_norm([plain(tensor) for tensor in tensors])))
+
+
+def _combined(norms: list[Tensor]) -> Tensor:
+    """The 2-norm over the parts these are the norms of."""
     if len({(norm.device, norm.dtype) for norm in norms}) > 1:
         norms = [norm.to(norms[0].device, torch.float32) for norm in norms]
     return norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
@@ -154,7 +168,7 @@ def _numbers(consumed: dict[int, Tensor], stale: dict[int, Tensor]) -> list[Tens
     """
     if not consumed:
         return []
-    if not stale and len(consumed) <= FEW_TENSORS:
+    if not stale and len(consumed) <= FEW_TENSORS and all(item.device.type == "cpu" for item in consumed.values()):
         return list(torch._foreach_norm([plain(buffer) for buffer in consumed.values()]))
     numbers = [_norm(list(consumed.values()))]
     if not stale:

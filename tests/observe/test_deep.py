@@ -66,3 +66,31 @@ def test_of_two_stale_gradients_the_one_that_got_zero_is_subtracted_too() -> Non
     assert values.fresh_norm_l2 == pytest.approx(4.0)
     assert values.stale_norm_l2 == pytest.approx(10**0.5)
     assert values.grad_norm_l2 == pytest.approx(34**0.5)
+
+
+@pytest.mark.parametrize("count", [2, 40, 70])
+def test_norms_are_those_of_all_gradients_however_many_there_are(count: int) -> None:
+    parameters = [torch.nn.Parameter(torch.ones(())) for _ in range(count)]
+    optimizer = torch.optim.SGD(parameters, lr=0.0)
+    found: list[Window] = []
+    with gradkit.watch(optimizer, deep=True, on_window=found.append, report="never", select=["GK101"]):
+        for number in range(80):
+            optimizer.zero_grad()
+            (float(number + 1) * torch.stack(parameters).sum()).backward()
+            optimizer.step()
+    assert [window.step for window in found] == list(range(80))
+    norms = [window.deep.grad_norm_l2 for window in found if window.deep is not None]
+    assert norms == pytest.approx([(number + 1) * count**0.5 for number in range(80)])
+
+
+def test_a_sparse_gradient_counts_in_a_sound_loop() -> None:
+    table = torch.nn.Embedding(4, 1, sparse=True)
+    optimizer = torch.optim.SGD(table.parameters(), lr=0.1)
+    found: list[Window] = []
+    with gradkit.watch(optimizer, deep=True, on_window=found.append, report="never", select=["GK101"]):
+        for _ in range(20):
+            optimizer.zero_grad()
+            table(torch.tensor([1, 1, 3])).sum().backward()  # the gradient is 2 in row 1 and 1 in row 3
+            optimizer.step()
+    norms = [window.deep.grad_norm_l2 for window in found if window.deep is not None]
+    assert norms == pytest.approx([5**0.5] * 20)

@@ -4,7 +4,7 @@
 `python -m gradkit.compare` is the command.
 """
 
-from gradkit.compare.comparison import Arm as Arm
+from gradkit.compare.arms import Arm as Arm
 from gradkit.compare.comparison import Comparison as Comparison
 from gradkit.compare.comparison import compare as compare
 from gradkit.compare.folders import Run as Run

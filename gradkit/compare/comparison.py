@@ -1,64 +1,23 @@
-"""Compares runs: sorts them into arms by their configurations and pairs the arms seed by seed."""
+"""Compares arms of runs with one of them, seed by seed."""
 
 from __future__ import annotations
 
 import fnmatch
-import json
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from gradkit.compare.arms import Arm, arms_of, differing_keys, latest
 from gradkit.compare.folders import Run, Skipped
 from gradkit.compare.statistics import CONFIDENCE, Interval, Paired, interval, paired
 from gradkit.config.wording import listed, quoted
 from gradkit.errors import ConfigError, did_you_mean
 
-ABSENT = "-"
-"""Shown where a run's configuration has no such key."""
-
-BOOKKEEPING = (
-    "name",
-    "run",
-    "mode",
-    "trainer.progress",
-    "trainer.resume",
-    "trainer.keep_checkpoints",
-    "trainer.checkpoint_every",
-    "trainer.flush_every",
-    "logger.*",
-    "watch.*",
-)
-"""Keys that do not change what is trained: runs that differ in them alone belong to one arm."""
-
 HIGHER_IS_BETTER = ("*accuracy", "*auroc", "*average_precision", "*per_second", "*speedup*")
 LOWER_IS_BETTER = ("*loss*", "*error*", "*seconds*", "*bytes*", "*diff", "*_ulp*")
 SHOWN_FIRST = ("test.accuracy", "test.auroc", "test.log_loss", "validation.log_loss", "train_seconds")
 """Metrics of the terminal's table when none are asked for, as far as the runs have them."""
-
-
-@dataclass(frozen=True)
-class Arm:
-    """Runs that were configured alike but for their seeds.
-
-    Attributes:
-        label: The settings in short, unique in its comparison.
-        settings: The differing keys with this arm's values; with `--by`, those keys alone.
-        runs: Its completed runs, one per pair.
-        pairs: What each run is paired by: its seed, and with `--by` the values of all other differing keys.
-    """
-
-    label: str
-    settings: Mapping[str, Any]
-    runs: tuple[Run, ...]
-    pairs: tuple[Hashable, ...]
-
-    def values(self, metric: str) -> dict[Hashable, float]:
-        """Pair to value, of the runs that have the metric."""
-        return {
-            pair: run.metrics[metric] for pair, run in zip(self.pairs, self.runs, strict=True) if metric in run.metrics
-        }
 
 
 @dataclass(frozen=True)
@@ -195,10 +154,10 @@ def compare(
         ConfigError: A key or a pattern that no run has, or a reference that did not complete.
     """
     finished = [run for run in runs if run.finished]
-    kept, repeated = _latest(finished)
-    differing = _differing(kept)
+    kept, repeated = latest(finished)
+    differing = differing_keys(kept)
     keys = tuple(dict.fromkeys(_known_key(key, finished) for key in by))
-    arms = _arms(kept, keys or differing, differing if keys else ())
+    arms = arms_of(kept, keys or differing, differing if keys else ())
     chosen = _reference_arm(arms, reference)
     names = sorted({name for run in kept for name in run.metrics})
     rows = [_row(name, arm, chosen, confidence) for name in names for arm in arms]
@@ -224,104 +183,6 @@ def _row(metric: str, arm: Arm, reference: Arm | None, confidence: float) -> Row
     if reference is not None and arm is not reference:
         against = paired(values, reference.values(metric), confidence)
     return Row(metric, arm.label, interval(finite, confidence), len(values) - len(finite), against)
-
-
-def _latest(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
-    """Of runs with one configuration and seed the one started last, and the others."""
-    latest: dict[str, Run] = {}
-    for run in runs:
-        settings = {key: value for key, value in run.config.items() if not _is_bookkeeping(key)}
-        identity = json.dumps([run.seed, settings], sort_keys=True, default=str)
-        if not settings:  # then nothing says that two runs are one
-            identity = str(run.folder)
-        before = latest.get(identity)
-        if before is None or str(run.manifest.get("started", "")) >= str(before.manifest.get("started", "")):
-            latest[identity] = run
-    chosen = {id(run) for run in latest.values()}
-    return [run for run in runs if id(run) in chosen], [run for run in runs if id(run) not in chosen]
-
-
-def _is_bookkeeping(key: str) -> bool:
-    return any(fnmatch.fnmatchcase(key, pattern) for pattern in BOOKKEEPING)
-
-
-def _differing(runs: Sequence[Run]) -> tuple[str, ...]:
-    """The keys in which runs differ, but for seeds that follow the run's own and for bookkeeping."""
-    keys = dict.fromkeys(key for run in runs for key in run.config)
-    found = []
-    for key in keys:
-        if _is_bookkeeping(key):
-            continue
-        follows_seed = key.rpartition(".")[2] == "seed" and all(
-            run.config.get(key, run.seed) == run.seed for run in runs
-        )
-        if not follows_seed and len({_frozen(run.config.get(key, ABSENT)) for run in runs}) > 1:
-            found.append(key)
-    return tuple(found)
-
-
-def _frozen(value: Any) -> Hashable:
-    """Equal for equal values; 1 and 1.0 are the same learning rate, true and 1 are not the same switch."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value) if abs(value) < 2**53 else value
-    return json.dumps(value, sort_keys=True, default=str)
-
-
-def _arms(runs: Sequence[Run], keys: Sequence[str], pairing: Sequence[str]) -> list[Arm]:
-    rest = [key for key in pairing if key not in keys]
-    grouped: dict[Hashable, list[Run]] = {}
-    for run in runs:
-        grouped.setdefault(tuple(_frozen(run.config.get(key, ABSENT)) for key in keys), []).append(run)
-    labelling = _without_consequences(keys, runs)
-    arms: list[Arm] = []
-    taken: Counter[str] = Counter()
-    for members in grouped.values():
-        settings = {key: members[0].config.get(key, ABSENT) for key in keys}
-        label = ", ".join(f"{_short(key)}={_text(settings[key])}" for key in labelling if settings[key] != ABSENT)
-        label = label or ("all runs" if len(grouped) == 1 else "(none of the differing keys)")
-        taken[label] += 1
-        if taken[label] > 1:
-            label = f"{label} #{taken[label]}"
-        pairs = _pairs(members, rest)
-        arms.append(Arm(label, settings, tuple(members), tuple(pairs)))
-    return arms
-
-
-def _pairs(runs: Sequence[Run], rest: Sequence[str]) -> list[Hashable]:
-    """What each run is paired by; runs without a configuration and with the same seed are told apart by a number."""
-    seen: Counter[Hashable] = Counter()
-    pairs: list[Hashable] = []
-    for run in runs:
-        pair: Hashable = (run.seed, *(_frozen(run.config.get(key, ABSENT)) for key in rest))
-        seen[pair] += 1
-        pairs.append(pair if seen[pair] == 1 else (pair, seen[pair]))
-    return pairs
-
-
-def _without_consequences(keys: Sequence[str], runs: Sequence[Run]) -> list[str]:
-    """The keys that a label needs: `optimizer.beta1` follows from `optimizer.name` when no two Adams differ in it."""
-    needed = []
-    for key in keys:
-        name = f"{key.rpartition('.')[0]}.name"
-        if key == name or name not in keys:
-            needed.append(key)
-            continue
-        seen: dict[Hashable, set[Hashable]] = {}
-        for run in runs:
-            values = seen.setdefault(_frozen(run.config.get(name, ABSENT)), set())
-            values.add(_frozen(run.config.get(key, ABSENT)))
-        if any(len(values) > 1 for values in seen.values()):
-            needed.append(key)
-    return needed
-
-
-def _short(key: str) -> str:
-    return key.removesuffix(".name")
-
-
-def _text(value: Any) -> str:
-    text = value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else json.dumps(value)
-    return text if len(text) <= 40 else f"{text[:18]}...{text[-18:]}"
 
 
 def _known_key(key: str, runs: Iterable[Run]) -> str:

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from gradkit.compare.comparison import ABSENT, Arm, Comparison, Row, direction
+from gradkit.compare.arms import ABSENT, Arm
+from gradkit.compare.comparison import Comparison, Row, direction
 from gradkit.compare.curves import Group, groups, rows_of_arm, rows_of_run
 from gradkit.compare.folders import Run, flattened
 from gradkit.compare.series import Series, read_series

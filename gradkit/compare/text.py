@@ -10,7 +10,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gradkit.compare.comparison import ABSENT, Comparison, Row, direction
+from gradkit.compare.arms import ABSENT
+from gradkit.compare.comparison import Comparison, Row, direction
 from gradkit.compare.folders import RUNNING
 from gradkit.compare.statistics import Interval
 from gradkit.config.wording import quoted

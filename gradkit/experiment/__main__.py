@@ -98,7 +98,7 @@ def _run(arguments: Sequence[str]) -> int:
         from gradkit.report.charts import check_installed
 
         check_installed("The report (leave it out with --no-report)")
-    from gradkit.experiment.schema import read_experiment
+    from gradkit.experiment.reading import read_experiment
 
     experiment = read_experiment(folder, quick=found.quick, overrides=words[1:])
     out = Path(found.out) if found.out is not None else OUT / experiment.name
@@ -107,7 +107,7 @@ def _run(arguments: Sequence[str]) -> int:
 
 def _list() -> int:
     from gradkit.experiment.locate import shipped
-    from gradkit.experiment.schema import read_experiment
+    from gradkit.experiment.reading import read_experiment
 
     for name, folder in shipped().items():
         experiment = read_experiment(folder)

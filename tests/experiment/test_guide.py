@@ -3,8 +3,9 @@
 import re
 from pathlib import Path
 
+from gradkit.experiment.reading import read_experiment
 from gradkit.experiment.runner import plan
-from gradkit.experiment.schema import RELATIONS, read_experiment
+from gradkit.experiment.schema import RELATIONS
 
 GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "compare" / "guide.md").read_text(encoding="utf-8")
 

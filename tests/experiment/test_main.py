@@ -216,8 +216,8 @@ def test_the_hash_tells_programs_and_settings_apart_and_not_their_order():
 
 @pytest.mark.parametrize("name", shipped())
 def test_every_shipped_experiment_is_composed_and_has_claims_at_least_five_seeds_and_quick_settings(name):
+    from gradkit.experiment.reading import read_experiment
     from gradkit.experiment.runner import plan
-    from gradkit.experiment.schema import read_experiment
 
     full, quick = read_experiment(shipped()[name]), read_experiment(shipped()[name], quick=True)
     assert len(full.seeds) >= 5

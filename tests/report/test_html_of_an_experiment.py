@@ -3,9 +3,9 @@
 import pytest
 
 from gradkit.experiment.page import experiment_page
+from gradkit.experiment.reading import read_experiment
 from gradkit.experiment.results import collect
 from gradkit.experiment.runner import plan, run_missing
-from gradkit.experiment.schema import read_experiment
 from tests.experiment.writing import SMALL, write
 from tests.report.browser import load, needs_browser
 from tests.report.test_html import CLOSING, HOSTILE, check_page, saved

@@ -87,7 +87,7 @@ def write_run(
     )
     try:
         values = measure(store)
-    except BaseException as error:
+    except BaseException as error:  # Ctrl-C too: the folder says how the run ended, and the error goes on
         store.update(
             status="interrupted" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "failed", error=repr(error)
         )

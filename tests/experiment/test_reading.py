@@ -3,7 +3,7 @@
 import pytest
 
 from gradkit.errors import ConfigError
-from gradkit.experiment.schema import read_experiment
+from gradkit.experiment.reading import read_experiment
 from tests.experiment.writing import SMALL, write
 
 

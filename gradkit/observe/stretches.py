@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import weakref
 from collections import Counter
 from collections.abc import Sequence
+from types import FrameType
 
 import torch
 from torch import Tensor, nn
 
 from gradkit.observe import graph
 from gradkit.observe.forwards import Forward
-from gradkit.observe.sites import Site
+from gradkit.observe.sites import Site, is_user_code
 
 
 class Stretch:
@@ -28,7 +30,9 @@ class Stretch:
         self.recorded = 0
         self.used = 0
         self.unused = 0
-        self.open: list[weakref.ref[graph.Mark]] = []
+        self.open: list[tuple[weakref.ref[graph.Mark], int]] = []
+        self.used_ways: set[int] = set()
+        self.unused_ways: set[int] = set()
         self.active: Counter[str] = Counter()
         self.ungoverned: Counter[str] = Counter()
         self.ungoverned_site: Site | None = None
@@ -47,16 +51,24 @@ class Stretch:
 
     def settle(self, reached: set[int]) -> None:
         """Count the marks that a differentiation reached as used, those that died as unused."""
-        still: list[weakref.ref[graph.Mark]] = []
-        for reference in self.open:
+        still: list[tuple[weakref.ref[graph.Mark], int]] = []
+        for reference, way in self.open:
             mark = reference()
             if mark is None:
                 self.unused += 1
+                self.unused_ways.add(way)
             elif id(mark) in reached:
                 self.used += 1
+                self.used_ways.add(way)
             else:
-                still.append(reference)
+                still.append((reference, way))
         self.open = still
+
+    def close(self) -> None:
+        """The run is over: nothing will be computed from what is open."""
+        self.unused += len(self.open)
+        self.unused_ways.update(way for _, way in self.open)
+        self.open.clear()
 
     def add_plain(self, forward: Forward) -> None:
         """A forward without gradients, with the layers that ran in train mode."""
@@ -88,6 +100,17 @@ class Stretch:
         return (
             self.recorded >= 2 and self.unused + len(self.open) >= 2 and (self.training or not self.used + self.plain)
         )
+
+
+def way_here() -> int:
+    """A number for the user's calls on the stack: each function and where it stands."""
+    frame: FrameType | None = sys._getframe(2)
+    calls = []
+    while frame is not None:
+        if is_user_code(frame.f_code.co_filename):
+            calls.append((frame.f_code, frame.f_lasti))
+        frame = frame.f_back
+    return hash(tuple(calls))
 
 
 def storage_of(tensor: Tensor) -> int | None:

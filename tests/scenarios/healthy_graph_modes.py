@@ -317,3 +317,21 @@ def healthy_features_extracted_in_eval_mode_and_used():
         (F.cross_entropy(model(x), y) + sum(F.cross_entropy(out, y) for out in calm)).backward()
         optimizer.step()
     return model
+
+
+def healthy_batches_passed_over():
+    """Several batches in a row are left out because their loss is not finite."""
+    torch.manual_seed(0)
+    model = nn.Linear(5, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for step in range(60):
+        x = torch.randn(8, 5)
+        if step % 20 in (3, 4, 5):
+            x[0] = float("inf")
+        loss = (model(x) - torch.ones(8, 1)).pow(2).mean()
+        if not loss.isfinite():
+            continue
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return model

@@ -26,7 +26,7 @@ from gradkit.observe.places import locate
 from gradkit.observe.points import Point
 from gradkit.observe.recording_rate import RecordingRate
 from gradkit.observe.sites import is_user_code
-from gradkit.observe.stretches import Stretch, storage_of
+from gradkit.observe.stretches import Stretch, storage_of, way_here
 from gradkit.records import EvaluationPass
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ MAX_SLEEP = 4096
 """Backward calls slept at most."""
 WATCHES = 3
 """Times in a run that forwards are watched for longer because more was recorded than back-propagated."""
+MAX_WAYS = 256
+"""Ways through the program to forwards whose graphs were used, that are remembered."""
 LEAST_WATCH = 64
 """Windows of such a watch at least; it covers twice what was slept before."""
 
@@ -76,6 +78,7 @@ class EvaluationPasses(Observer, ForwardListener):
         self._whole = True
         self._rate = RecordingRate()
         self._sleep = FIRST_SLEEP
+        self._training_ways: set[int] = set()
         self._watches = 0
         self._watch_until = 0
         self._optimizers: set[int] = set()
@@ -110,8 +113,7 @@ class EvaluationPasses(Observer, ForwardListener):
         FORWARDS.leave(self)
         inference = self.monitor.backwards == 0
         for key, stretch in self._stretches.items():
-            stretch.unused += len(stretch.open)
-            stretch.open.clear()
+            stretch.close()
             calm = self._calm[key[0]] >= CALM_WINDOWS
             alone = inference and not stretch.training and not stretch.noisy
             if stretch.suspicious and ((calm and stretch.trained) or alone):
@@ -207,7 +209,7 @@ class EvaluationPasses(Observer, ForwardListener):
             stretch.recorded += 1
             mark = graph.Mark()
             if graph.plant(graph.frontier(forward.outputs), self._key, mark):
-                stretch.open.append(weakref.ref(mark))
+                stretch.open.append((weakref.ref(mark), way_here()))
             if counting is not None:
                 stretch.bytes_of_one = sum(counting[1].values())
         else:
@@ -262,6 +264,8 @@ class EvaluationPasses(Observer, ForwardListener):
         calm: set[int] = set()
         for stretch in self._window_stretches:
             stretch.settle(set())
+            if len(self._training_ways) < MAX_WAYS:
+                self._training_ways |= stretch.used_ways
             module = stretch.module()
             if whole and module is not None and stretch.used and not stretch.idle:
                 calm.add(id(module))
@@ -289,6 +293,8 @@ class EvaluationPasses(Observer, ForwardListener):
 
     def _report(self, stretch: Stretch) -> None:
         plain = stretch.noisy
+        if not plain and stretch.training and stretch.unused_ways <= self._training_ways:
+            return  # batches that training passes over: not finite, too easy
         self.monitor.put(
             EvaluationPass(
                 step=self.monitor.info.steps,

@@ -19,7 +19,7 @@ from gradkit.check._precision import FORMATS, short_name
 from gradkit.check._random_state import random_state_kept
 from gradkit.check._result import CheckResult, Line
 from gradkit.check._result import finding as a_finding
-from gradkit.check._subject import Slot
+from gradkit.check._slots import Slot
 
 Step = Callable[[nn.Module, Sequence[Any]], object]
 

@@ -27,7 +27,7 @@ from gradkit.check._errors import CheckInputError
 from gradkit.check._judge import Measured, Reference, judge
 from gradkit.check._precision import format_of, short_name
 from gradkit.check._random_state import random_state_kept
-from gradkit.check._result import CheckResult, Line
+from gradkit.check._result import CheckResult, Line, nondeterminism
 from gradkit.check._result import finding as a_finding
 from gradkit.check._second_order import first_gradient
 from gradkit.check._subject import Function, Subject
@@ -263,17 +263,17 @@ def _repeated(
 ) -> tuple[list[Line], list[Finding]]:
     """A finding when the same computation gives another gradient the second time."""
     again = compute(engine.subject, None)
-    if torch.equal(again.nan_to_num(), value.nan_to_num()):
+    finding = nondeterminism(title, value, again)
+    if finding is None:
         return [], []
-    apart = float((again - value).abs().max())
-    message = f"{title}: the same inputs and random state gave gradients {apart:.3g} apart."
-    remedy = "Draw random numbers from torch's generators, or call torch.use_deterministic_algorithms(True)."
-    finding = a_finding("GK606", message, remedy, {"largest_difference": apart})
+    apart = float(finding.evidence["largest_difference"])
     scale = float(value.abs().max())
     if apart <= 16 * engine.fmt.unit_roundoff * scale * value.numel() ** 0.5:
         # The order of additions on a parallel device; the bounds already allow for it.
         return [], [finding]
-    line = Line("reverse, repeated", "inconclusive", {"max_abs": apart}, "The gradient is not deterministic.", remedy)
+    line = Line(
+        "reverse, repeated", "inconclusive", {"max_abs": apart}, "The gradient is not deterministic.", finding.remedy
+    )
     return [line], [finding]
 
 

@@ -12,7 +12,8 @@ from torch.utils._pytree import tree_map
 from gradkit.check._batches import twin_of
 from gradkit.check._errors import CheckInputError
 from gradkit.check._precision import format_of
-from gradkit.check._subject import Slot, Subject
+from gradkit.check._slots import Slot
+from gradkit.check._subject import Subject
 
 LossFunction = Callable[[nn.Module, Any], Tensor]
 

@@ -16,7 +16,7 @@ from gradkit.check._judge import Measured, Reference, judge
 from gradkit.check._model_subject import LossFunction, model_subject, parameter_name
 from gradkit.check._precision import FORMATS, short_name
 from gradkit.check._random_state import random_state_kept
-from gradkit.check._result import CheckResult, Line
+from gradkit.check._result import CheckResult, Line, nondeterminism
 from gradkit.check._result import finding as a_finding
 from gradkit.check._search import GOAL, LEVELS, STARTS, named_culprits
 from gradkit.check._subject import Subject
@@ -141,7 +141,7 @@ def _examined(engine: Engine, directions: Tensor, title: str) -> CheckResult:
         fmt=engine.fmt,
         shape=None,
         cause=cause,
-        scale=_natural(directions, formula),
+        scale=natural,
     )
     if line.measured["kind"] == "blunt":
         measured, _ = _measured(engine, directions, gradient, outputs, formula, replays=SHARPER * engine.replays)
@@ -149,17 +149,9 @@ def _examined(engine: Engine, directions: Tensor, title: str) -> CheckResult:
     line = explained_by_corners(engine, line)
     used = subject.evaluations
     lines, findings = [line], []
-    if not torch.equal(gradient.nan_to_num(), again.nan_to_num()):
-        apart = float((gradient - again).abs().max())
-        findings.append(
-            a_finding(
-                "GK606",
-                f"{title}: the same batch and random state gave gradients {apart:.3g} apart.",
-                "Call torch.use_deterministic_algorithms(True), or draw random numbers from torch's generators.",
-                {"largest_difference": apart},
-            )
-        )
-    if line.verdict == "fail" and line.measured["value"] == line.measured["value"]:
+    if (repeated := nondeterminism(title, gradient, again)) is not None:
+        findings.append(repeated)
+    if line.verdict == "fail" and not math.isnan(line.measured["value"]):
         lines += named_culprits(engine, directions, measured, reference, gradient)
     settings = _settings(engine, used) | {"sensitivity": _sensitivity(engine, directions, measured, reference, formula)}
     columns = ("max_abs", "max_rel", "max_ulp", "index", "bound", "formula_bound")

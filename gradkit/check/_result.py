@@ -12,6 +12,7 @@ from gradkit.rules import all_check_rules
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from torch import Tensor
 
 Verdict = Literal["pass", "fail", "inconclusive", "skipped"]
 
@@ -43,6 +44,19 @@ def _finding_as_data(each: Finding) -> dict[str, Any]:
         "evidence": dict(each.evidence),
         "remedy": each.remedy,
     }
+
+
+def nondeterminism(title: str, value: Tensor, again: Tensor) -> Finding | None:
+    """The finding that a gradient came out otherwise the second time; None when the two are equal bit for bit."""
+    if bool((again.nan_to_num() == value.nan_to_num()).all()):
+        return None
+    apart = float((again - value).abs().max())
+    return finding(
+        "GK606",
+        f"{title}: the same inputs and random state gave gradients {apart:.3g} apart.",
+        "Draw random numbers from torch's generators, or call torch.use_deterministic_algorithms(True).",
+        {"largest_difference": apart},
+    )
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from gradkit.check._judge import Measured, Reference
 from gradkit.check._model_subject import parameter_name
 from gradkit.check._precision import format_of
 from gradkit.check._result import Line
-from gradkit.check._subject import Slot
+from gradkit.check._slots import Slot
 
 LEVELS = 2
 """Two steps per table and one to confirm, six evaluations per direction."""

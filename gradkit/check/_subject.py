@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,37 +18,9 @@ from gradkit.check._leaves import copied, drawn, first_line, kind, path_name, pl
 from gradkit.check._precision import format_of
 from gradkit.check._random_state import RandomState, RandomTape
 from gradkit.check._replay import LowestPrecision
+from gradkit.check._slots import Slot, parts_by_hand
 
 Function = Callable[..., Any]
-
-
-@dataclass(frozen=True)
-class Slot:
-    """One input tensor whose gradient is checked.
-
-    Attributes:
-        name: How the result names it, such as `input 0` or `inputs['w']`.
-        position: Its place among all leaves of the inputs.
-        shape: Its shape.
-        dtype: Its dtype in the check.
-        offset: Where it begins in the flat vector.
-    """
-
-    name: str
-    position: int
-    shape: torch.Size
-    dtype: torch.dtype
-    offset: int
-
-    @property
-    def numel(self) -> int:
-        """Number of elements."""
-        return self.shape.numel()
-
-    @property
-    def span(self) -> slice:
-        """Its part of the flat vector."""
-        return slice(self.offset, self.offset + self.numel)
 
 
 class Subject:
@@ -232,8 +203,9 @@ class Subject:
             if "leaf Variable that requires grad" in str(error) and "in-place" in str(error):
                 raise CheckInputError(f"the function changes its input in place: {error}.") from error
             raise
-        for name, leaf, version in zip(self._tensor_names(), tensors, versions, strict=True):
+        for place, (leaf, version) in enumerate(zip(tensors, versions, strict=True)):
             if leaf._version != version:
+                name = self._tensor_names()[place]
                 raise CheckInputError(f"the function changes {name} in place; return a new tensor instead.")
         return outputs
 
@@ -325,38 +297,7 @@ class Subject:
             extra["cotangent"] = cast[0] if len(cast) == 1 else tuple(cast)
         with self.frozen_randomness(), torch.no_grad():
             returned = self.apply(manual, leaves, **extra)
-        return self.joined(self._parts(returned))
-
-    def _parts(self, returned: Any) -> list[Tensor | None]:
-        if isinstance(returned, Mapping):
-            parts = tree_flatten(dict(returned), is_leaf=lambda each: each is None)[0]
-        elif isinstance(returned, (tuple, list)):
-            parts = tree_flatten(list(returned), is_leaf=lambda each: each is None)[0]
-        else:
-            parts = [returned]
-        if len(parts) == len(self._leaves) != len(self.slots):
-            parts = [parts[slot.position] for slot in self.slots]
-        if len(parts) != len(self.slots):
-            names = ", ".join(slot.name for slot in self.slots)
-            raise CheckInputError(
-                f"the hand-written gradient has {len(parts)} part(s), expected {len(self.slots)}:"
-                f" one for each of {names}."
-            )
-        checked: list[Tensor | None] = []
-        for slot, part in zip(self.slots, parts, strict=True):
-            if isinstance(part, (int, float)) and not isinstance(part, bool):
-                part = torch.tensor(float(part), dtype=torch.float64, device=self.device)
-            if part is not None and not isinstance(part, Tensor):
-                raise CheckInputError(
-                    f"the hand-written gradient of {slot.name} is a {type(part).__name__}, expected a tensor."
-                )
-            if part is not None and part.shape != slot.shape:
-                raise CheckInputError(
-                    f"the hand-written gradient of {slot.name} has shape {tuple(part.shape)},"
-                    f" expected {tuple(slot.shape)} like the input."
-                )
-            checked.append(part)
-        return checked
+        return self.joined(parts_by_hand(returned, self.slots, len(self._leaves), self.device))
 
     def joined(self, parts: Sequence[Tensor | None]) -> Tensor:
         """One flat float64 vector of the parts; zeros for those that are missing."""

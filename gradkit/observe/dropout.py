@@ -43,7 +43,7 @@ class FunctionalDropout(Witness):
     Args:
         monitor: The monitor that asks.
         training: The model is in train mode. Otherwise only a call counts that cannot know of any mode: one that gives
-            `training` by a name or an expression may be meant, as for Monte-Carlo dropout.
+            `training` by a name or an expression, or stands under a condition, may be meant, as Monte-Carlo dropout is.
     """
 
     def __init__(self, monitor: Monitor, training: bool) -> None:
@@ -60,7 +60,8 @@ class FunctionalDropout(Witness):
             return
         site = find_site(2)
         place = site.location()
-        if self._training or (place is not None and source.is_unconditional(place, name)):
+        certain = place is not None and source.is_unconditional(place, name)
+        if self._training or (place is not None and certain and not source.stands_under_condition(place)):
             self.calls[name] += 1
             self.site = self.site or site
 

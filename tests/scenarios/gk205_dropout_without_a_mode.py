@@ -131,3 +131,21 @@ def faulty_functional_in_train_mode():
             model(torch.randn(16, 5))  # expect: GK205
 
     return fit(Governed(None), evaluate)
+
+
+def healthy_asked_for_by_a_condition():
+    class Sampling(Classifier):
+        sampling = False
+
+        def forward(self, x):
+            hidden = self.first(x).relu()
+            if self.training or self.sampling:
+                hidden = functional.dropout(hidden, 0.3)
+            return self.last(hidden)
+
+    def sample(model):
+        model.sampling = True
+        once_each(model)
+        model.sampling = False
+
+    return fit(Sampling(None), sample)

@@ -12,6 +12,7 @@ from gradkit.compare.curves import Group, groups, rows_of_arm, rows_of_run
 from gradkit.compare.folders import Run, flattened
 from gradkit.compare.series import Series, read_series
 from gradkit.compare.text import shown, signed, with_interval
+from gradkit.config.wording import counted
 from gradkit.report.charts import PALETTE, curves
 from gradkit.report.html import Chart, Grid, cards, cut, grid, plain_rows, render
 
@@ -70,7 +71,7 @@ def _summary(run: Run) -> Iterator[tuple[str, str]]:
     counts = {word: sum(each.get("severity") == word for each in run.findings) for word in ("error", "warning", "note")}
     yield (
         "findings",
-        ", ".join(f"{count} {word}{'s' * (count != 1)}" for word, count in counts.items() if count) or "none",
+        ", ".join(counted(count, word) for word, count in counts.items() if count) or "none",
     )
     config, metrics = run.config, run.metrics
     for key in ("model.name", "data.name", "optimizer.name", "fault.name"):
@@ -171,7 +172,7 @@ def comparison_page(comparison: Comparison, *, best: int = 3) -> str:
     sections += [("curves", "Curves")] * bool(drawn) + [("findings", "Findings")] + [(e.id, e.heading) for e in after]
     return render(
         "comparison.html.j2",
-        title=f"{runs:,} runs in {arms:,} arm{'s' * (arms != 1)}",
+        title=f"{counted(runs, 'run')} in {counted(arms, 'arm')}",
         summary=summary,
         settings=settings,
         metrics=[_metric(comparison, name) for name in comparison.shown],

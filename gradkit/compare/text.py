@@ -14,7 +14,7 @@ from gradkit.compare.arms import ABSENT
 from gradkit.compare.comparison import Comparison, Row, direction
 from gradkit.compare.folders import RUNNING
 from gradkit.compare.statistics import Interval
-from gradkit.config.wording import quoted
+from gradkit.config.wording import counted, quoted
 
 MOST_ARMS_ACROSS = 6
 """Arms a table of settings or findings has as columns; more would not fit a terminal, so they become rows."""
@@ -54,7 +54,7 @@ def parts(comparison: Comparison, *, best: int = 3) -> Iterator[RenderableType]:
 
 def _heading(comparison: Comparison) -> Text:
     runs, arms = len(comparison.runs), len(comparison.arms)
-    text = Text(f"{_many(runs, 'completed run')} in {_many(arms, 'arm')}", style="bold")
+    text = Text(f"{counted(runs, 'completed run')} in {counted(arms, 'arm')}", style="bold")
     if comparison.by:
         text.append(f" by {', '.join(comparison.by)}")
     if arms > 1:
@@ -254,7 +254,3 @@ def with_interval(found: Interval, form: Callable[[float], str] = shown) -> str:
     if found.method == "bootstrap" and found.low is not None and found.high is not None:
         return f"{form(found.mean)} ({form(found.low)} to {form(found.high)})"
     return form(found.mean) + (f" ± {found.half:.2g}" if found.half is not None else "")
-
-
-def _many(number: int, word: str) -> str:
-    return f"{number:,} {word}{'s' * (number != 1)}"

@@ -1,4 +1,4 @@
-"""How a user's own words are quoted in a message: shortened, and never as control characters."""
+"""Words of messages: counts, lists, and a user's own words, shortened and never as control characters."""
 
 from __future__ import annotations
 
@@ -43,6 +43,16 @@ def listed(words: Iterable[object], limit: int = 20) -> str:
     if len(everything) <= limit:
         return ", ".join(everything)
     return ", ".join(everything[:limit]) + f", ... ({len(everything)} in all)"
+
+
+def counted(number: int, word: str) -> str:
+    """A number with its noun.
+
+    Example:
+        >>> counted(1, "run"), counted(1200, "run")
+        ('1 run', '1,200 runs')
+    """
+    return f"{number:,} {word}{'s' * (number != 1)}"
 
 
 def one_line(message: str) -> str:

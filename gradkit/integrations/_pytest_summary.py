@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gradkit.config.wording import counted
 from gradkit.report.json_report import to_json
 from gradkit.report.text import Report
 from gradkit.store import write_atomically
@@ -116,19 +117,15 @@ def lines(records: Sequence[Mapping[str, Any]], *, always: bool) -> list[str]:
         shown = ", ".join(tests[:_TESTS_SHOWN]) + (f" and {len(tests) - _TESTS_SHOWN} more" * (len(tests) > 3))
         written.append(f"{finding['severity']}[{finding['rule']}] {finding['name']}{where} in {shown}")
     counts = {word: sum(finding["severity"] == word for finding in document["findings"]) for word in _RANK}
-    said = ", ".join(_many(counts[word], word) for word in ("error", "warning") if counts[word]) or "no findings"
+    said = ", ".join(counted(counts[word], word) for word in ("error", "warning") if counts[word]) or "no findings"
     trained = sum(test["steps"] > 0 for test in document["tests"])
     run = document["run"]
     written.append(
-        f"gradkit: {said} in {_many(len(document['tests']), 'test')} with gradients, {trained} of them trained: "
-        f"{_many(run['steps'], 'optimizer step')}, {_many(run['backwards'], 'backward call')}."
-        + (f" {_many(counts['note'], 'note')} not shown." if counts["note"] else "")
+        f"gradkit: {said} in {counted(len(document['tests']), 'test')} with gradients, {trained} of them trained: "
+        f"{counted(run['steps'], 'optimizer step')}, {counted(run['backwards'], 'backward call')}."
+        + (f" {counted(counts['note'], 'note')} not shown." if counts["note"] else "")
     )
     return written
-
-
-def _many(number: int, word: str) -> str:
-    return f"{number:,} {word}{'s' * (number != 1)}"
 
 
 def _short(path: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.text import Text
 
+from gradkit.config.wording import counted
 from gradkit.findings import Finding, Severity
 from gradkit.records import Location, RunInfo
 from gradkit.sources import line_of_file, lines_of_file
@@ -82,9 +83,9 @@ class Report:
     def totals(self) -> str:
         """How much was watched, in words."""
         return (
-            f"{_many(self.info.steps, 'optimizer step')} and {_many(self.info.backwards, 'backward call')} watched,"
-            f" {_many(self.info.optimizers, 'optimizer')}, {_many(self.info.parameters, 'parameter tensor')},"
-            f" {_many(len(self.rules), 'rule')} active{f', {self.ranks} ranks' if self.ranks > 1 else ''}"
+            f"{counted(self.info.steps, 'optimizer step')} and {counted(self.info.backwards, 'backward call')} watched,"
+            f" {counted(self.info.optimizers, 'optimizer')}, {counted(self.info.parameters, 'parameter tensor')},"
+            f" {counted(len(self.rules), 'rule')} active{f', {self.ranks} ranks' if self.ranks > 1 else ''}"
         )
 
     def parts(self, *, notes: bool = False) -> list[Text]:
@@ -98,27 +99,21 @@ class Report:
 
     def _summary(self, hidden: int) -> Text:
         counts = {severity: sum(f.severity is severity for f in self.findings) for severity in Severity}
-        said = [
-            f"{counts[s]} {s.value}{'s' * (counts[s] != 1)}" for s in (Severity.ERROR, Severity.WARNING) if counts[s]
-        ]
+        said = [counted(counts[s], s.value) for s in (Severity.ERROR, Severity.WARNING) if counts[s]]
         text = Text("gradkit: ", style="bold")
         verdict = ", ".join(said) if said else "no findings"
         text.append(verdict, style="bold red" if counts[Severity.ERROR] else "bold yellow" if said else "bold green")
         text.append(f". {self.totals()}.", style="")
         if self.suppressed:
-            text.append(f" {_many(len(self.suppressed), 'finding')} suppressed.", style="dim")
+            text.append(f" {counted(len(self.suppressed), 'finding')} suppressed.", style="dim")
         if hidden:
-            text.append(f" {_many(hidden, 'note')} not shown.", style="dim")
+            text.append(f" {counted(hidden, 'note')} not shown.", style="dim")
         if self.dropped:
             text.append(f" {self.dropped} further findings were beyond the limit and are not listed.")
         for finding in self.findings:
             if finding.rule == "GK901":
                 text.append(f"\n  not seen: {finding.message}", style="dim")
         return text
-
-
-def _many(number: int, word: str) -> str:
-    return f"{number:,} {word}{'s' * (number != 1)}"
 
 
 def _finding(finding: Finding) -> Text:

@@ -75,7 +75,7 @@ def _function(entry: Any, sample: Any, leaves: list[Any], spec: Any, places: lis
     def fn(*tensors: Tensor) -> Any:
         dtype = tensors[0].dtype
         # Other floating tensors and dtype arguments follow, so that the operator runs wholly in one dtype.
-        now = [_follow(leaf, dtype) for leaf in leaves]
+        now = [None if place in places else _follow(leaf, dtype) for place, leaf in enumerate(leaves)]
         for place, tensor in zip(places, tensors, strict=True):
             now[place] = tensor
         first, args, kwargs = tree_unflatten(now, spec)

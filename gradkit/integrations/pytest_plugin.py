@@ -83,7 +83,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Stop watching when the test's body is over and fail it when its findings ask for that."""
     try:
         result = yield
-    except BaseException:
+    except BaseException:  # pytest's own skip, exit and Ctrl-C too: nothing may stay attached; the outcome goes on
         _finish(item)
         raise
     text = _finish(item)

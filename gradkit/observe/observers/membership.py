@@ -76,19 +76,24 @@ class MembershipObserver(Observer):
         """The hook through which optimizers are seen that hold nothing of the named models."""
         return () if self._hook is None else ("torch.optim global post-step hook",)
 
-    def start(self) -> None:
-        """When only models are named, an optimizer that holds nothing of them is watched by nobody else."""
-        if self.monitor.models and not self.monitor.optimizers():
-            self._hook = register_optimizer_step_post_hook(self._stranger_stepped)
-
     def stop(self) -> None:
         """Let go of the hook."""
         if self._hook is not None:
             self._hook.remove()
             self._hook = None
 
+    def _listen_to_strangers(self) -> None:
+        """When models are named, an optimizer that holds nothing of them is watched by nobody else.
+
+        The hook is there only while no optimizer is watched: called at every step, it would not be free.
+        """
+        if not self.monitor.models or self.monitor.optimizers():
+            self.stop()
+        elif self._hook is None:
+            self._hook = register_optimizer_step_post_hook(self._stranger_stepped)
+
     def _stranger_stepped(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        if is_compiling() or self.monitor.optimizers() or not self._awake:
+        if is_compiling() or not self._awake or self.monitor.optimizers():
             return
         try:
             self.after_step(optimizer)
@@ -109,6 +114,7 @@ class MembershipObserver(Observer):
             return
         started = time.perf_counter()
         self._awake = True
+        self._listen_to_strangers()
         self._walks += 1
         if self._held is None:
             self._held = held_ids(self.monitor.optimizers())

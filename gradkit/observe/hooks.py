@@ -2,8 +2,10 @@
 
 Attached are: the two module-level names of autograd's engine call, through which every route to a backward goes (the
 methods, the functions bound early, scalers, Accelerate, Fabric, Lightning, Hugging Face); torch's global optimizer
-hooks; the function that clips by norm; and `Optimizer.__init__`, to know an optimizer before its first step. Nothing is
-put on modules or tensors, no torch mode is entered, and nothing here may be compiled.
+hooks; the function that clips by norm; and `Optimizer.__init__`, to know an optimizer before its first step. The tap
+itself puts nothing on modules or tensors, enters no torch mode, and may not be compiled; observers attach more for the
+stretches in which they look (`gradkit.observe.forwards`, `points`, `instrument`). What is done at each event of a sound
+loop stands in `gradkit.observe.steady`.
 """
 
 from __future__ import annotations

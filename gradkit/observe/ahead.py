@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType, FrameType
+from types import CodeType, FrameType, ModuleType
 
 import torch
 
@@ -19,6 +19,8 @@ MAX_FRAMES = 16
 DIFFERENTIATING = frozenset({"backward", "manual_backward", "grad", "hvp", "vhp", "jacobian", "hessian"})
 _IMPLICIT = frozenset({"forward", "__call__", "__init__", "__enter__", "__exit__"})
 """Methods that run without being named; those of the files on the stack count."""
+
+_BY_NAME = frozenset({"import_module", "__import__"})
 
 _TORCH = str(Path(str(torch.__file__)).parent)
 
@@ -171,19 +173,55 @@ def _function_of(tree: ast.Module, code: CodeType) -> ast.AST:
 
 
 def _functions(files: set[str]) -> dict[str, list[tuple[str, ast.AST]]]:
-    """Every function and class of the user's loaded modules and of `files`, by name; a class by its methods."""
-    files = files | {
-        str(file)
-        for module in list(sys.modules.values())
-        if (file := getattr(module, "__file__", None)) and str(file).endswith(".py") and is_user_code(str(file))
-    }
+    """Every function of the program that `files` belong to, by name."""
     found: dict[str, list[tuple[str, ast.AST]]] = {}
-    for file in files:
+    for file in _program(files):
         tree = source.parse(file)
         for node in ast.walk(tree) if tree is not None else ():
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 found.setdefault(node.name, []).append((file, node))
     return found
+
+
+def _program(files: set[str]) -> set[str]:
+    """`files` and the user's modules they import, and those import; all that is loaded when one imports by name.
+
+    Much else may be loaded: other tests of a session, other cells' helpers. A function of theirs that happens to have
+    the name of one of this program's is not called by it.
+    """
+    loaded = {
+        str(file): module
+        for module in list(sys.modules.values())
+        if (file := getattr(module, "__file__", None)) and str(file).endswith(".py") and is_user_code(str(file))
+    }
+    known, pending = set(files), list(files)
+    while pending:
+        file = pending.pop()
+        tree = source.parse(file)
+        for node in ast.walk(tree) if tree is not None else ():
+            if _name(node) in _BY_NAME:
+                return files | set(loaded)
+            for name in _imports(node, loaded.get(file)):
+                other = str(getattr(sys.modules.get(name), "__file__", None))
+                if other in loaded and other not in known:
+                    known.add(other)
+                    pending.append(other)
+    return known
+
+
+def _imports(node: ast.AST, module: ModuleType | None) -> Iterator[str]:
+    """The modules an import statement names, those included that an imported name may be."""
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            parts = alias.name.split(".")
+            yield from (".".join(parts[: count + 1]) for count in range(len(parts)))
+    elif isinstance(node, ast.ImportFrom):
+        base = node.module or ""
+        if node.level:
+            package = str(getattr(module, "__package__", None) or "").split(".")
+            base = ".".join([*package[: len(package) - node.level + 1], *([base] if base else [])])
+        yield base
+        yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
 def _mentions(node: ast.AST, nested: bool) -> Iterator[tuple[ast.AST, str]]:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import linecache
 import sys
 import textwrap
+from importlib import import_module as load  # by its own name it would make this file one that may load anything
+from pathlib import Path
 
 import pytest
 
 from gradkit.observe import ahead as module
 from gradkit.observe.ahead import Stack, may_differentiate_again
+from gradkit.observe.sites import is_user_code
 
 
 @pytest.fixture(autouse=True)
-def _only_this_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The modules of other tests are no part of the program."""
+def _texts_are_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        module, "is_user_code", lambda file: file.startswith(("<test ", "<no text")) or file == __file__
+        module, "is_user_code", lambda file: file.startswith(("<test ", "<no text")) or is_user_code(file)
     )
 
 
@@ -147,3 +149,53 @@ def test_without_its_source_anything_may_follow() -> None:
     names = {"Stack": Stack, "sys": sys}
     exec(code, names)
     assert may_differentiate_again(names["stack"], [])
+
+
+PROGRAM = """
+import sys
+{imports}
+from gradkit.observe.ahead import Stack, may_differentiate_again
+
+def train():
+    for step in range(1):
+        here = sys._getframe()
+        answer = may_differentiate_again(Stack.of(here), [])
+        penalty()
+    return answer
+
+def penalty():
+    {call}
+"""
+
+
+@pytest.mark.parametrize(
+    ("imports", "call", "expected"),
+    [
+        ("", "regularize()", False),  # loaded by somebody else, under a name this program happens to use
+        ("from {package}.helper import regularize", "regularize()", True),
+        ("from {package} import helper", "helper.regularize()", True),
+        ("import {package}.helper", "{package}.helper.regularize()", True),
+        ("from .helper import regularize", "regularize()", True),
+        ("from .between import anything", "regularize()", True),
+        ("import importlib", "importlib.import_module(sys.argv[0]).regularize()", True),
+        ("from {package}.helper import innocent", "innocent()", False),
+    ],
+)
+def test_only_modules_the_program_imports_are_read(
+    imports: str, call: str, expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = f"ahead_{abs(hash((imports, call)))}"
+    folder = tmp_path / package
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    (folder / "helper.py").write_text(
+        "def regularize():\n    return grad(1)\n\ndef grad(x):\n    return x\n\ndef innocent():\n    pass\n"
+    )
+    (folder / "between.py").write_text(f"from {package}.helper import regularize\nanything = 1\n")
+    text = PROGRAM.format(imports=imports, call=call).replace("{package}", package)
+    (folder / "main.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    load(f"{package}.helper")
+    program = load(f"{package}.main")
+    monkeypatch.setattr(program, "penalty", lambda: None)
+    assert program.train() is expected

@@ -16,6 +16,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module as load_module  # a file that imports by name may be about to run anything
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -193,9 +194,10 @@ def in_processes(out: Path, names: list[str]) -> None:
 
     Writes `NAME.bare` and `NAME.watched` with what `alone` writes, and the same with `.stdout` and `.status`.
     """
-    import torch  # loaded once for all of the processes, which takes longer than a scenario
-
-    assert torch
+    # Loaded once for all of the processes: each takes longer than a scenario does.
+    for package in ("torch", "torch._dynamo", "accelerate", "lightning.fabric"):
+        with contextlib.suppress(ImportError):
+            load_module(package)
     wanted = {scenario.id: scenario for scenario in scenarios()}
     for name in names:
         for watched in (False, True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +210,18 @@ def test_sarif_is_written(project: Project) -> None:
     (result,) = run["results"]
     place = result["locations"][0]["physicalLocation"]
     assert (place["artifactLocation"]["uri"], place["region"]["startLine"]) == ("train.py", 9)
+
+
+def test_html_is_written_as_a_page_with_the_source_around_a_finding(project: Project) -> None:
+    project.run(STALE, "--report", "out.json")
+    assert not list(project.folder.glob("*.html"))
+    ended = project.run(STALE, "--html", "out.html")
+    assert ended.status == 0
+    page = (project.folder / "out.html").read_text()
+    assert page.lower().startswith("<!doctype html>")
+    assert "GK101" in page
+    assert "optimizer.step()" in page
+    assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", page), "opens offline"
 
 
 def test_a_baseline_silences_what_was_known_wherever_it_has_moved(project: Project) -> None:

@@ -43,6 +43,10 @@ if __name__ == "__main__":
         process.start()
         process.join()
         print(how, process.exitcode, flush=True)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        print(pool.map(clean, [1, 2]), pool.apply(train, (1,)) == train(1), flush=True)
+        pool.close()
+        pool.join()
     print(sorted(name for name in os.environ if "GRADKIT" in name))
 """
 )
@@ -89,12 +93,12 @@ def test_processes_of_every_start_method_report_to_their_parent(tmp_path: Path) 
     (tmp_path / "script.py").write_text(POOLS)
     before = set(Path("/tmp").glob("gradkit-*"))
     ended = watched("--report", "out.json", "--fail-on=error", "script.py", cwd=tmp_path)
-    assert ended.stdout == "spawn 0\nforkserver 0\nfork 0\n[]\n"
-    assert findings(tmp_path / "out.json") == [("GK101", LINE, 6, [0])]
-    assert steps(tmp_path / "out.json") == (9, 1)
-    assert ended.stderr.count(f"gradkit: error[GK101] script.py:{LINE}:") == 3, "each says its errors at once"
+    assert ended.stdout == "spawn 0\nforkserver 0\nfork 0\n[2, 3] True\n[]\n"
+    assert findings(tmp_path / "out.json") == [("GK101", LINE, 10, [0])]
+    assert steps(tmp_path / "out.json") == (15, 1)
+    assert ended.stderr.count(f"gradkit: error[GK101] script.py:{LINE}:") == 5, "each says its errors at once"
     assert ended.stderr.count("error[GK101] stale-gradients") == 1, "and one of them reports"
-    assert "9 optimizer steps" in ended.stderr
+    assert "15 optimizer steps" in ended.stderr
     assert ended.status == 1, "what a child found counts"
     assert set(Path("/tmp").glob("gradkit-*")) <= before
 

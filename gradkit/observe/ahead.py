@@ -37,26 +37,25 @@ class Stack:
 
     Attributes:
         calls: At most `MAX_FRAMES` of them.
-        driven: A library stands between two of them; it may call whatever the program defines.
+        own: How many of them a library made none of: those below the first one that called back.
     """
 
     calls: tuple[Place, ...]
-    driven: bool
+    own: int
 
     @classmethod
     def of(cls, frame: FrameType | None) -> Stack:
         """The stack from `frame` outwards."""
         calls: list[Place] = []
-        library = driven = False
+        own: int | None = None
         while frame is not None and len(calls) < MAX_FRAMES:
             file = frame.f_code.co_filename
             if is_user_code(file):
-                driven = driven or library
                 calls.append((frame.f_code, frame.f_lineno))
-            elif calls and "/site-packages/" in file and not file.startswith(_TORCH):
-                library = True
+            elif own is None and calls and "/site-packages/" in file and not file.startswith(_TORCH):
+                own = len(calls)
             frame = frame.f_back
-        return cls(tuple(calls), driven)
+        return cls(tuple(calls), len(calls) if own is None else own)
 
 
 def may_differentiate_again(stack: Stack, ran: Iterable[tuple[CodeType | None, int]]) -> bool:
@@ -64,7 +63,8 @@ def may_differentiate_again(stack: Stack, ran: Iterable[tuple[CodeType | None, i
 
     It can where one is named in what the calls on the stack, out to the innermost loop, have still to do: after their
     present line, elsewhere in the loops around it, but not in the other branch of its conditions; or in functions of
-    the program that are mentioned there, and in theirs.
+    the program that are mentioned there, and in theirs. A library that called the program, from a loop of its own, may
+    call whatever the program's files define.
 
     Args:
         stack: The calls on the stack of the backward.
@@ -78,28 +78,32 @@ def may_differentiate_again(stack: Stack, ran: Iterable[tuple[CodeType | None, i
         if code is None:
             continue
         lines.setdefault(shown_name(code.co_filename), set()).add(line_of(code, instruction))
+    trees = [source.parse(shown_name(code.co_filename)) for code, _ in stack.calls]
     pending: list[tuple[str, ast.AST, str | None]] = []
     called: str | None = None
-    for code, line in stack.calls:
-        file = shown_name(code.co_filename)
-        tree = source.parse(file)
+    driven = True
+    for (code, line), tree in zip(stack.calls[: stack.own], trees, strict=False):
         if tree is None:
             return True
-        if stack.driven:
-            pending.append((file, tree, None))
-            continue
         path = _path(_function_of(tree, code), line)
-        pending += _ahead(file, path, called)
+        pending += _ahead(shown_name(code.co_filename), path, called)
         if any(isinstance(node, _LOOPS) for node, _, _ in path):
-            break  # the graphs of one loop are gone before its function returns
+            driven = False  # the graphs of one loop are gone before its function returns
+            break
         called = code.co_name
+    driven = driven and stack.own < len(stack.calls)
+    if driven:
+        if None in trees:
+            return True
+        places = zip(stack.calls, trees, strict=True)
+        pending = [(shown_name(code.co_filename), tree, None) for (code, _), tree in places if tree is not None]
     files = {shown_name(code.co_filename) for code, _ in stack.calls}
     functions = _functions(files)
     reached = {id(node): (file, node) for name in _IMPLICIT for file, node in functions.get(name, ()) if file in files}
     pending += [(file, node, None) for file, node in reached.values()]
     while pending:
         file, node, present = pending.pop()
-        for item, name in _mentions(node, nested=stack.driven):
+        for item, name in _mentions(node, nested=driven):
             if name == present:
                 continue
             if name in DIFFERENTIATING and isinstance(item, ast.Call):

@@ -7,6 +7,7 @@ import sys
 import textwrap
 from importlib import import_module as load  # by its own name it would make this file one that may load anything
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,10 @@ def _texts_are_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+LIBRARY: dict[str, Any] = {}
+exec(compile("def drive(call):\n    call()\n", "/anywhere/site-packages/library.py", "exec"), LIBRARY)
+
+
 def ahead(text: str) -> bool:
     """Run `text`, which calls `keep(loss)` where the graph is kept, and ask there."""
     text = textwrap.dedent(text)
@@ -35,7 +40,7 @@ def ahead(text: str) -> bool:
             answers.append(may_differentiate_again(Stack.of(caller), [(caller.f_code, caller.f_lasti)]))
 
     try:
-        exec(compile(text, name, "exec"), {"loss": Loss(), "never": False, "grad": None})
+        exec(compile(text, name, "exec"), {"loss": Loss(), "never": False, "grad": None, "drive": LIBRARY["drive"]})
     finally:
         del linecache.cache[name]
     return answers[0]
@@ -199,3 +204,16 @@ def test_only_modules_the_program_imports_are_read(
     program = load(f"{package}.main")
     monkeypatch.setattr(program, "penalty", lambda: None)
     assert program.train() is expected
+
+
+@pytest.mark.parametrize(("loop", "expected"), [("for step in range(1)", False), ("if True", True)])
+def test_a_library_calls_what_it_likes_but_not_within_a_loop_of_the_programs(loop: str, expected: bool) -> None:
+    text = f"""
+        def train():
+            {loop}:
+                loss.backward(retain_graph=True)
+        def validate():
+            return grad(loss)
+        drive(train)
+        """
+    assert ahead(text) is expected

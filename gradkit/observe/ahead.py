@@ -18,7 +18,7 @@ MAX_FRAMES = 16
 """Calls of the user's on the stack that are looked at, innermost first."""
 DIFFERENTIATING = frozenset({"backward", "manual_backward", "grad", "hvp", "vhp", "jacobian", "hessian"})
 _IMPLICIT = frozenset({"forward", "__call__", "__init__", "__enter__", "__exit__"})
-"""Methods that run without being named; those of the files on the stack count."""
+"""Methods that run without being named; those count of the files with something still to do."""
 
 _BY_NAME = frozenset({"import_module", "__import__"})
 
@@ -50,6 +50,8 @@ class Stack:
         own: int | None = None
         while frame is not None and len(calls) < MAX_FRAMES:
             file = frame.f_code.co_filename
+            if "/site-packages/_pytest/" in file:
+                break  # what calls a test shares no graph with it
             if is_user_code(file):
                 calls.append((frame.f_code, frame.f_lineno))
             elif own is None and calls and "/site-packages/" in file and not file.startswith(_TORCH):
@@ -92,24 +94,28 @@ def may_differentiate_again(stack: Stack, ran: Iterable[tuple[CodeType | None, i
             break
         called = code.co_name
     driven = driven and stack.own < len(stack.calls)
+    files = {shown_name(code.co_filename) for code, _ in stack.calls[: stack.own]}
     if driven:
         if None in trees:
             return True
         places = zip(stack.calls, trees, strict=True)
         pending = [(shown_name(code.co_filename), tree, None) for (code, _), tree in places if tree is not None]
-    files = {shown_name(code.co_filename) for code, _ in stack.calls}
+        files = {file for file, _, _ in pending}
     functions = _functions(files)
-    reached = {id(node): (file, node) for name in _IMPLICIT for file, node in functions.get(name, ()) if file in files}
+    seen = {file for file, _, _ in pending}
+    reached = {id(node): (file, node) for name in _IMPLICIT for file, node in functions.get(name, ()) if file in seen}
     pending += [(file, node, None) for file, node in reached.values()]
     while pending:
         file, node, present = pending.pop()
         for item, name in _mentions(node, nested=driven):
             if name == present:
                 continue
-            if name in DIFFERENTIATING and isinstance(item, ast.Call):
-                span = range(item.lineno, (item.end_lineno or item.lineno) + 1)
-                if not any(line in span for line in lines.get(file, ())):
-                    return True
+            if name in DIFFERENTIATING:
+                if isinstance(item, ast.Call):
+                    span = range(item.lineno, (item.end_lineno or item.lineno) + 1)
+                    if not any(line in span for line in lines.get(file, ())):
+                        return True
+                continue  # one that has run is known; other functions of that name are not called here
             for place, function in functions.get(name, ()):
                 if id(function) not in reached:
                     reached[id(function)] = (place, function)

@@ -101,6 +101,11 @@ SECOND_USES = {
 }
 NONE = {
     "nothing": "loss.backward(retain_graph=True)\n",
+    "another function of its name": """
+        def backward(x):
+            x.second.backward()
+        loss.backward(retain_graph=True)
+        """,
     "a function nobody mentions": """
         def penalty():
             return grad(loss)

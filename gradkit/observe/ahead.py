@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ _IMPLICIT = frozenset({"forward", "__call__", "__init__", "__enter__", "__exit__
 
 _BY_NAME = frozenset({"import_module", "__import__"})
 
+_GRADKIT = str(Path(__file__).parents[1]) + os.sep
 _TORCH = str(Path(str(torch.__file__)).parent)
 
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)
@@ -194,7 +196,9 @@ def _functions(files: set[str]) -> dict[str, list[tuple[str, ast.AST]]]:
 
 
 def _program(files: set[str]) -> set[str]:
-    """`files` and the user's modules they import, and those import; all that is loaded when one imports by name.
+    """`files` and the user's modules they import, and those import.
+
+    One of `files` that imports by name may mean its neighbours.
 
     Much else may be loaded: other tests of a session, other cells' helpers. A function of theirs that happens to have
     the name of one of this program's is not called by it.
@@ -204,19 +208,32 @@ def _program(files: set[str]) -> set[str]:
         for module in list(sys.modules.values())
         if (file := getattr(module, "__file__", None)) and str(file).endswith(".py") and is_user_code(str(file))
     }
+    if not any(file.startswith(_GRADKIT) for file in files):  # a program calls gradkit as it calls a library
+        loaded = {file: module for file, module in loaded.items() if not file.startswith(_GRADKIT)}
     known, pending = set(files), list(files)
     while pending:
         file = pending.pop()
         tree = source.parse(file)
+        found: set[str] = set()
+        by_name = False
         for node in ast.walk(tree) if tree is not None else ():
-            if _name(node) in _BY_NAME:
-                return files | set(loaded)
-            for name in _imports(node, loaded.get(file)):
-                other = str(getattr(sys.modules.get(name), "__file__", None))
-                if other in loaded and other not in known:
-                    known.add(other)
-                    pending.append(other)
+            by_name = by_name or _name(node) in _BY_NAME
+            found.update(
+                str(getattr(sys.modules.get(name), "__file__", None)) for name in _imports(node, loaded.get(file))
+            )
+        if by_name and file in files:
+            found.update(other for other in loaded if other.startswith(_home(file)))
+        pending += (found & loaded.keys()) - known
+        known |= found & loaded.keys()
     return known
+
+
+def _home(file: str) -> str:
+    """The folder of the outermost package a file is in, or its own folder, with a separator at the end."""
+    folder = Path(file).parent
+    while (folder / "__init__.py").is_file() and (folder.parent / "__init__.py").is_file():
+        folder = folder.parent
+    return str(folder) + os.sep
 
 
 def _imports(node: ast.AST, module: ModuleType | None) -> Iterator[str]:

@@ -15,7 +15,7 @@ import functools
 import sys
 import threading
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -317,7 +317,7 @@ def _never_compile() -> None:
         if name.startswith(
             ("gradkit.observe", "gradkit.engine", "gradkit.rules", "gradkit.records", "gradkit.findings")
         ):
-            for code in _codes(module):
+            for code in _codes(module):  # again at every start: `torch._dynamo.reset()` may forget it
                 skip(code)
 
 
@@ -329,7 +329,9 @@ def _skipper() -> Callable[[types.CodeType], None] | None:
     return getattr(frames, "skip_code", None)  # torch before 2.6
 
 
-def _codes(module: types.ModuleType) -> Iterator[types.CodeType]:
+@functools.cache
+def _codes(module: types.ModuleType) -> tuple[types.CodeType, ...]:
+    found: list[types.CodeType] = []
     pending: list[Any] = list(vars(module).values())
     seen: set[int] = set()
     while pending:
@@ -338,7 +340,7 @@ def _codes(module: types.ModuleType) -> Iterator[types.CodeType]:
             continue
         seen.add(id(item))
         if isinstance(item, types.CodeType):
-            yield item
+            found.append(item)
             pending.extend(item.co_consts)
         elif getattr(item, "__module__", None) == module.__name__ or isinstance(
             item, (property, staticmethod, classmethod)
@@ -350,6 +352,7 @@ def _codes(module: types.ModuleType) -> Iterator[types.CodeType]:
             with contextlib.suppress(AttributeError):
                 pending.append(item.__code__)
             pending.append(getattr(item, "__func__", None))
+    return tuple(found)
 
 
 TAP = Tap()

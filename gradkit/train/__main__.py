@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 
 import gradkit
 from gradkit.config.commands import answer, say
@@ -72,7 +71,11 @@ def check_python() -> None:
     Raises:
         ConfigError: Says what to install.
     """
-    if sys.version_info >= (3, 14) and metadata.version("hydra-core").startswith("1.3."):
+    if sys.version_info < (3, 14):
+        return
+    from importlib import metadata  # 20 ms, which an answer of the others does not wait for
+
+    if metadata.version("hydra-core").startswith("1.3."):
         raise ConfigError("Hydra 1.3 does not start on Python 3.14; run: pip install --pre 'hydra-core>=1.4.0rc3,<1.5'")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -144,7 +145,7 @@ def check_groups(overrides: Iterable[Override], loader: ConfigLoader) -> None:
     """
     for each in filter(is_group, overrides):
         group, text = each.key_or_group, quoted(each.input_line)
-        choices = loader.get_group_options(group, results_filter=ObjectType.CONFIG)
+        choices = _choices(group, loader)
         if not choices or group.startswith("schema"):
             known = [*GROUP_NAMES, "hydra/launcher", "hydra/sweeper", "hydra/job_logging", "hydra/hydra_logging"]
             raise ConfigError(f"Unknown group {quoted(group)}.{did_you_mean(group, known)} Groups: {listed(known)}.")
@@ -160,6 +161,13 @@ def check_groups(overrides: Iterable[Override], loader: ConfigLoader) -> None:
                 near = did_you_mean(value, choices) if isinstance(value, str) else ""
                 extra = " Install it with: pip install gradkit[sweep]." if value == "joblib" else ""
                 raise ConfigError(f"{group}: unknown choice {quoted(value)}.{near}{extra} Choices: {listed(choices)}.")
+
+
+def _choices(group: str, loader: ConfigLoader) -> list[str]:
+    # The loader's own way copies every schema first, 20 ms for each group.
+    place = loader.repository if isinstance(loader, ConfigLoaderImpl) else loader
+    choices: list[str] = place.get_group_options(group, results_filter=ObjectType.CONFIG)
+    return choices
 
 
 def apply_keys(cfg: DictConfig, overrides: Iterable[Override], chosen: Mapping[str, type]) -> None:

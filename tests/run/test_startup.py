@@ -36,7 +36,7 @@ def processor_seconds(run: Callable[..., Ended], script: str, folder: Path) -> f
 
 
 @pytest.mark.parametrize(
-    ("text", "rounds"), [("", 5), pytest.param(STALE, 4, marks=pytest.mark.slow)], ids=["empty", "with a finding"]
+    ("text", "rounds"), [("", 5), pytest.param(STALE, 3, marks=pytest.mark.slow)], ids=["empty", "with a finding"]
 )
 def test_the_runner_adds_at_most_the_seconds_it_may(text: str, rounds: int, tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(text)

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.scenarios.harness import FOLDER, Outcome, Scenario, found, run, scenarios
 
@@ -56,9 +57,16 @@ def processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the outcomes of all sampled scenarios lie, each run bare and watched in a process of its own."""
     if not hasattr(os, "fork"):
         pytest.skip("processes are forked")
-    out = tmp_path_factory.mktemp("processes")
+    # The folder all workers of pytest-xdist share, each of which comes by here.
+    workers = os.environ.get("PYTEST_XDIST_WORKER")
+    out = (tmp_path_factory.getbasetemp().parent if workers else tmp_path_factory.getbasetemp()) / "processes"
     command = [sys.executable, "-m", "tests.scenarios.harness", "--processes", str(out)]
-    subprocess.run([*command, *(s.id for s in IN_PROCESSES)], cwd=FOLDER.parents[1], check=True, capture_output=True)
+    with FileLock(f"{out}.lock"):
+        if not out.exists():
+            out.mkdir()
+            subprocess.run(
+                [*command, *(s.id for s in IN_PROCESSES)], cwd=FOLDER.parents[1], check=True, capture_output=True
+            )
     return out
 
 

@@ -29,6 +29,8 @@ def execute(config, context):
                 "trust": list(context.trust), "process": os.getpid(), "torch": "torch" in sys.modules}
     (context.run_folder / "run.json").write_text(json.dumps(manifest))
 
+if os.environ.get("NO_TORCH"):  # an import of it ends the process with a traceback
+    sys.modules.update(torch=None, lightning=None)
 module = types.ModuleType("gradkit.train.job")
 module.execute = execute
 sys.modules["gradkit.train.job"] = module
@@ -57,7 +59,9 @@ def environment(stand_in: Path | None, **variables: str) -> dict[str, str]:
     if stand_in is not None:
         stand_in.mkdir(parents=True, exist_ok=True)
         # Python imports `sitecustomize` on its own at every start, those of joblib's workers included.
-        (stand_in / "sitecustomize.py").write_text(textwrap.dedent(STAND_IN))
+        site = stand_in / "sitecustomize.py"
+        if not site.exists():  # another process may be reading it
+            site.write_text(textwrap.dedent(STAND_IN))
         path.insert(0, str(stand_in))
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RANK", "LOCAL_", "WORLD_"))}
     return kept | {"PYTHONPATH": os.pathsep.join(path), "OMP_NUM_THREADS": "1"} | variables

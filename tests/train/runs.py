@@ -1,5 +1,6 @@
 """Starts training runs for tests: in this process, in a forked one that can be killed, or by the real command."""
 
+import functools
 import multiprocessing
 import os
 import subprocess
@@ -10,8 +11,14 @@ from typing import Any
 
 import torch
 
+from gradkit.store import read_manifest
 from gradkit.train.__main__ import main
 from gradkit.train.checkpoints import Checkpoints
+from gradkit.train.compose import session
+from gradkit.train.context import JobContext
+from gradkit.train.job import execute
+from gradkit.train.plan import Planner
+from gradkit.train.validate import check
 
 # Torch and Lightning are imported once, in the server that all children are forked from.
 FORK_SERVER = multiprocessing.get_context("forkserver")
@@ -28,10 +35,23 @@ def train(*overrides: str) -> int:
 
 def train_into(folder: Path, *overrides: str) -> dict[str, Any]:
     """Train into `folder` and return its manifest; the run must succeed."""
-    from gradkit.store import read_manifest
-
     quiet = () if "trainer.progress=none" in overrides else ("trainer.progress=none",)
     assert train(*overrides, f"hydra.run.dir={folder}", *quiet) == 0
+    return read_manifest(folder)
+
+
+@functools.cache
+def _planner() -> Planner:
+    with session() as hydra:
+        return Planner(hydra)
+
+
+def train_arm(folder: Path, *overrides: str) -> dict[str, Any]:
+    """As `train_into`, in a fraction of the time, for tests of many runs: Hydra composes each choice of groups once."""
+    arm = _planner().arm((*overrides, "trainer.progress=none"))
+    check(arm.config, trust=())
+    folder.mkdir(parents=True)
+    execute(arm.config, JobContext(folder, arm.overrides))
     return read_manifest(folder)
 
 

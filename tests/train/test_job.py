@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from gradkit.store import read_events, read_manifest
-from tests.train.runs import assert_same_weights, command, final_weights, train, train_in_child, train_into
+from tests.train.runs import assert_same_weights, command, final_weights, train, train_arm, train_in_child, train_into
 
 QUICK = ("trainer.epochs=3", "trainer.accelerator=cpu")
 
@@ -106,8 +106,8 @@ def test_a_window_of_micro_batches_gives_the_gradient_of_its_samples(tmp_path: P
 
 @pytest.mark.parametrize("clip", ["trainer.clip_norm=0.05", "trainer.clip_value=0.01"])
 def test_clipping_changes_the_step_but_not_the_recorded_norm(tmp_path: Path, clip: str) -> None:
-    train_into(tmp_path / "free", *QUICK, "trainer.max_steps=2")
-    train_into(tmp_path / "clipped", *QUICK, "trainer.max_steps=2", clip)
+    train_arm(tmp_path / "free", *QUICK, "trainer.max_steps=2")
+    train_arm(tmp_path / "clipped", *QUICK, "trainer.max_steps=2", clip)
     free, clipped = (read_events(tmp_path / name) for name in ("free", "clipped"))
     assert free[0]["grad_norm_l2"] == clipped[0]["grad_norm_l2"] > 0.05
     assert not torch.equal(
@@ -119,8 +119,8 @@ def test_clipping_changes_the_step_but_not_the_recorded_norm(tmp_path: Path, cli
 @pytest.mark.parametrize("model", ["notebook", "logistic", "mlp"])
 def test_hand_derived_and_autograd_runs_agree(tmp_path: Path, model: str, optimizer: str) -> None:
     settings = (f"model={model}", f"optimizer={optimizer}", "trainer.epochs=5", "trainer.precision=64")
-    train_into(tmp_path / "autograd", *settings)
-    train_into(tmp_path / "manual", *settings, "gradient=manual")
+    train_arm(tmp_path / "autograd", *settings)
+    train_arm(tmp_path / "manual", *settings, "gradient=manual")
     first, second = final_weights(tmp_path / "autograd"), final_weights(tmp_path / "manual")
     for name in first:
         torch.testing.assert_close(first[name], second[name], rtol=1e-12, atol=1e-12)
@@ -136,7 +136,7 @@ def test_gradient_both_records_how_far_apart_they_are(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("schedule", ["constant", "step", "cosine", "warmup", "one_cycle", "plateau"])
 def test_every_schedule_trains(tmp_path: Path, schedule: str) -> None:
-    manifest = train_into(tmp_path / "run", *QUICK, f"schedule={schedule}")
+    manifest = train_arm(tmp_path / "run", *QUICK, f"schedule={schedule}")
     assert manifest["metrics"]["train"]["log_loss"] < 0.69
     rates = [event["lr"] for event in read_events(tmp_path / "run") if event["event"] == "step"]
     assert (len(set(rates)) == 1) == (schedule in ("constant", "step", "plateau"))

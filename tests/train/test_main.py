@@ -2,6 +2,7 @@ import json
 import logging
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -135,13 +136,13 @@ def test_reader_that_leaves_early_is_no_error(tmp_path):
 
 
 def test_python_3_14_with_hydra_1_3_is_refused_in_one_line(monkeypatch, capsys):
-    monkeypatch.setattr(entry.metadata, "version", lambda package: "1.3.8")
+    monkeypatch.setattr(metadata, "version", lambda package: "1.3.8")
     monkeypatch.setattr(entry.sys, "version_info", (3, 14, 0, "final", 0))
     assert main(["seed=1", "--dry-run"]) == 2
     assert "Hydra 1.3 does not start on Python 3.14" in capsys.readouterr().err
-    monkeypatch.setattr(entry.metadata, "version", lambda package: "1.4.0")
+    monkeypatch.setattr(metadata, "version", lambda package: "1.4.0")
     entry.check_python()
-    monkeypatch.setattr(entry.metadata, "version", lambda package: "1.3.8")
+    monkeypatch.setattr(metadata, "version", lambda package: "1.3.8")
     monkeypatch.setattr(entry.sys, "version_info", (3, 13, 9, "final", 0))
     entry.check_python()
 

@@ -9,7 +9,7 @@ import pytest
 from gradkit.store import read_events, read_manifest
 from gradkit.train.faults import loop_with_fault
 from gradkit.train.schema import GROUPS
-from tests.train.runs import assert_same_weights, command, train, train_into
+from tests.train.runs import assert_same_weights, command, train, train_arm, train_into
 
 SHORT = ("trainer.epochs=2", "trainer.accelerator=cpu", "trainer.evaluate_every=2", "trainer.checkpoint_every=null")
 FAULTS = [name for name in GROUPS["fault"] if name != "none"]
@@ -59,7 +59,7 @@ SETTINGS: dict[str, tuple[str, ...]] = {
 
 def judged(folder: Path, *overrides: str) -> set[tuple[str, str]]:
     """The findings of one run at error or warning: (rule, function of the line)."""
-    manifest = train_into(folder, *overrides)
+    manifest = train_arm(folder, *overrides)
     return {
         (finding["rule"], finding["location"]["function"])
         for finding in manifest["findings"]
@@ -71,7 +71,7 @@ def judged(folder: Path, *overrides: str) -> set[tuple[str, str]]:
 @pytest.mark.parametrize(("model", "gradient"), [(model, way) for model, ways in MODELS.items() for way in ways])
 def test_no_correct_run_is_accused(tmp_path: Path, model: str, gradient: str, optimizer: str) -> None:
     overrides = (f"model={model}", f"data={DATA.get(model, 'breast_cancer')}", f"gradient={gradient}")
-    manifest = train_into(
+    manifest = train_arm(
         tmp_path / "run", *overrides, f"optimizer={optimizer}", *SHORT, "trainer.max_steps=8", "trainer.accumulate=2"
     )
     assert manifest["findings"] == []

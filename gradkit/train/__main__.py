@@ -71,12 +71,13 @@ def check_python() -> None:
     Raises:
         ConfigError: Says what to install.
     """
-    if sys.version_info < (3, 14):
-        return
-    from importlib import metadata  # 20 ms, which an answer of the others does not wait for
+    if sys.version_info >= (3, 14):
+        from importlib import metadata  # 20 ms, which an answer on other versions does not wait for
 
-    if metadata.version("hydra-core").startswith("1.3."):
-        raise ConfigError("Hydra 1.3 does not start on Python 3.14; run: pip install --pre 'hydra-core>=1.4.0rc3,<1.5'")
+        if metadata.version("hydra-core").startswith("1.3."):
+            raise ConfigError(
+                "Hydra 1.3 does not start on Python 3.14; run: pip install --pre 'hydra-core>=1.4.0rc3,<1.5'"
+            )
 
 
 def process_rank() -> int:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import math
 import sys
 import time
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO
 
 import torch
 from torch import Tensor
@@ -23,14 +21,15 @@ from gradkit.observe import deep, hooks, judgement, source
 from gradkit.observe.hooks import TAP
 from gradkit.observe.ledger import Ledger, Verdict
 from gradkit.observe.measure import Reader
-from gradkit.observe.names import Namer
-from gradkit.observe.observer import EVENTS, Observer, all_observers, overridden
+from gradkit.observe.observer import Observer
+from gradkit.observe.optimizers import OptimizerBook, living_optimizers
 from gradkit.observe.places import locate
+from gradkit.observe.roster import Roster
 from gradkit.observe.sites import Site, find_site
 from gradkit.observe.steady import is_capturing
 from gradkit.observe.targets import sort_targets
 from gradkit.observe.unused_forwards import UnusedForwards
-from gradkit.records import Gap, Location, ParameterInfo, Record, RunInfo, Statement, Window
+from gradkit.records import Gap, Location, Record, RunInfo, Statement, Window
 
 if TYPE_CHECKING:
     from gradkit.report.text import Report
@@ -41,7 +40,7 @@ _CLEAN = Verdict()
 _REPORTS = ("findings", "always", "never")
 
 
-class Monitor:
+class Monitor(OptimizerBook):
     """Watches the named models and optimizers, or with none the whole process, between `start` and `stop`.
 
     Args:
@@ -114,18 +113,12 @@ class Monitor:
         self.backwards_seen = 0
         self.steps_seen = 0
         self.backwards_unseen = 0
-        self._ledgers: dict[int, Ledger] = {}
-        self._ledger_list: list[Ledger] = []
+        self._open_book()
         self._forwards: dict[int, UnusedForwards] = {}
         self._open: list[Ledger] = []
         self._judged: dict[int, Verdict | None] = {}
         self._wrapped: set[int] = set()
-        self._labels: dict[str, int] = {}
-        self._registered = 0
-        self._optimizers = 0
-        self._parameters: set[int] = set()
         self._reported: dict[tuple[str, tuple[tuple[int, ...], ...]], int] = {}
-        self._namer = Namer(self.models)
         self._deep = deep.Deep(self.reader)
         self._gaps: set[str] = set()
         self._running = False
@@ -133,11 +126,7 @@ class Monitor:
         self._seconds = 0.0
         self._cuda = torch.version.cuda is not None
         self._capture_seen = False
-        self._observers: list[Observer] = []
-        self._calls: dict[str, list[tuple[Observer, Callable[..., None]]]] = {event: [] for event in EVENTS}
-        self._asleep: dict[Observer, float] = {}
-        self._wakes_at = math.inf
-        self.sees_grad = False
+        self._roster = Roster(self)
 
     # --- life ---------------------------------------------------------------------------------------------------
 
@@ -155,11 +144,11 @@ class Monitor:
             raise ConfigError("This monitor is already running; stop it first or make another with `gradkit.watch`.")
         self._running = True
         self._started = time.perf_counter()
-        self._start_observers()
-        for optimizer in self._named or (self._living_optimizers() if look_for_optimizers else ()):
-            ledger = self._register(optimizer)
-            if ledger is not None and not self._named:
-                ledger.bystander = True
+        self._roster.start()
+        for optimizer in self._named:
+            self._register(optimizer)
+        if look_for_optimizers and not self._named:
+            self._register_living()
         TAP.attach(self)
         return self
 
@@ -174,19 +163,13 @@ class Monitor:
         for forwards in self._forwards.values():
             forwards.finish()
         self._forwards.clear()
-        for observer in self._observers:
-            # What an observer finds at the end comes too late to halt anything, and the others must detach as well.
-            with contextlib.suppress(HygieneError):
-                self._run(observer, observer.stop)
+        self._roster.stop()
         try:
             self._flush()
             self._note_gaps()
         except Exception as error:  # what is left to do after training must not cost the user the training
             self.contain("stop", error)
-        for ledger in self._ledger_list:
-            self._count(ledger)
-        self._ledgers.clear()
-        self._ledger_list.clear()
+        self._close_book()
         if self._print_at_end == "always" or (self._print_at_end == "findings" and self.engine.findings()):
             self.print()
         return self
@@ -204,7 +187,7 @@ class Monitor:
         """What gradkit has attached to torch for this monitor; empty when it is not running."""
         if not self._running:
             return ()
-        return TAP.attached + tuple(name for observer in self._observers for name in observer.attached)
+        return TAP.attached + self._roster.attached
 
     def settle(self) -> None:
         """Judge what has been measured but not yet read."""
@@ -223,13 +206,12 @@ class Monitor:
         """Totals so far."""
         TAP.short.sync()
         seconds = time.perf_counter() - self._started if self._running else self._seconds
-        alive = [ledger for ledger in self._ledger_list if self._takes_part(ledger)]
-        parameters = self._parameters.union(*(map(id, ledger.parameters) for ledger in alive))
+        optimizers, parameters = self._totals()
         return RunInfo(
             steps=self.steps_seen,
             backwards=self.backwards_seen,
-            optimizers=self._optimizers + len(alive),
-            parameters=len(parameters),
+            optimizers=optimizers,
+            parameters=parameters,
             overhead_seconds=self.reader.seconds,
             reads=self.reader.reads,
             seconds=seconds,
@@ -276,59 +258,18 @@ class Monitor:
 
     # --- observers ----------------------------------------------------------------------------------------------
 
-    def _start_observers(self) -> None:
-        self._observers = [
-            kind(self) for kind in all_observers() if any(self.engine.wants(record) for record in kind.kinds)
-        ]
-        self._calls = {event: [] for event in EVENTS}
-        for observer in self._observers:
-            self._listen(observer)
-            self._run(observer, observer.start)
-
-    def _listen(self, observer: Observer) -> None:
-        TAP.fold()
-        for event in EVENTS:
-            if (method := overridden(observer, event)) is not None:
-                self._calls[event].append((observer, method))
-        self.sees_grad = bool(self._calls["enter_grad"])
-
-    def _unlisten(self, observer: Observer) -> None:
-        for event, calls in self._calls.items():
-            self._calls[event] = [call for call in calls if call[0] is not observer]
-        self.sees_grad = bool(self._calls["enter_grad"])
+    @property
+    def sees_grad(self) -> bool:
+        """Whether anyone hears of gradients that are returned."""
+        return self._roster.sees_grad
 
     def pause(self, observer: Observer, backwards: float = math.inf) -> None:
         """Tell an observer no event until that many further backward calls have begun; a sleeping observer is free."""
-        self._unlisten(observer)
-        self._asleep[observer] = self.backwards + backwards
-        self._wakes_at = min(self._asleep.values())
+        self._roster.pause(observer, backwards)
 
     def resume(self, observer: Observer) -> None:
         """End a pause at once; an observer that is not paused, or was silenced by its own mistake, stays as it is."""
-        if self._asleep.pop(observer, None) is not None:
-            self._wakes_at = min(self._asleep.values(), default=math.inf)
-            self._listen(observer)
-
-    def _wake(self) -> None:
-        for observer in [item for item, due in self._asleep.items() if due <= self.backwards_seen]:
-            self.resume(observer)
-
-    def _run(self, observer: Observer, method: Callable[..., None], *args: Any) -> None:
-        """Call one observer; what it raises becomes GK900 and it hears nothing more."""
-        try:
-            method(*args)
-        except HygieneError:
-            raise
-        except Exception as error:  # our own bug must not stop training; it becomes GK900
-            self.engine.crashed(f"gradkit's {type(observer).__name__} observer ({method.__name__})", error)
-            # It has missed something from here on: what it still hears elsewhere, and says when stopped, is not judged.
-            observer.monitor = cast(Monitor, _Deaf(self))
-            self._unlisten(observer)
-            self._asleep.pop(observer, None)
-
-    def _tell(self, event: str, *args: Any) -> None:
-        for observer, method in self._calls[event]:
-            self._run(observer, method, *args)
+        self._roster.resume(observer)
 
     def put(self, record: Record, source: object = None) -> None:
         """Judge a record an observer wrote.
@@ -345,12 +286,6 @@ class Monitor:
 
     # --- optimizers ---------------------------------------------------------------------------------------------
 
-    def _living_optimizers(self) -> list[Optimizer]:
-        found = [item for item in gc.get_objects() if issubclass(type(item), Optimizer)]
-        return [
-            item for item in found if "param_groups" in item.__dict__ and hasattr(item, "_optimizer_step_pre_hooks")
-        ]
-
     def optimizer_created(self, optimizer: Optimizer) -> None:
         """Know an optimizer from its construction on, so that its first window is complete."""
         # The constructor of a subclass goes on after torch's: groups may not be there yet.
@@ -359,103 +294,21 @@ class Monitor:
             self._register(optimizer)
             self._constructed_at = None
 
+    def _register_living(self) -> None:
+        for optimizer in living_optimizers():
+            # One whose class never called torch's constructor takes no hooks: its steps are not seen.
+            ledger = self._register(optimizer) if hasattr(optimizer, "_optimizer_step_pre_hooks") else None
+            if ledger is not None:
+                ledger.bystander = True
+
     def _register(self, optimizer: Optimizer) -> Ledger | None:
-        key = id(optimizer)
-        if key in self._ledgers:
-            return self._ledgers[key]
-        if self._named and not any(optimizer is named for named in self._named):
-            return None
-        if not self._named and self.models and not self._belongs(optimizer):
-            return None
-        TAP.fold()
-        ledger = Ledger(optimizer, self._registered, self._next_label, self.reader, self.deep)
-        self._registered += 1
-        ledger.created_site = self._constructed_at
-        self._ledgers[key] = ledger
-        self._ledger_list.append(ledger)
-        weakref.finalize(optimizer, _drop, weakref.ref(self), key, weakref.ref(ledger)).atexit = False
-        if self._calls["optimizer_created"]:
-            self._tell("optimizer_created", optimizer)
+        known = self._ledgers.get(id(optimizer))
+        if known is not None:
+            return known
+        ledger = self.enter(optimizer)
+        if ledger is not None and self._roster.calls["optimizer_created"]:
+            self._roster.tell("optimizer_created", optimizer)
         return ledger
-
-    def _next_label(self, kind: str) -> str:
-        number = self._labels[kind] = self._labels.get(kind, 0) + 1
-        return kind if number == 1 else f"{kind}#{number}"
-
-    @property
-    def optimizers_at_work(self) -> int:
-        """How many are alive and part of the run: not those that lived before it and have not stepped in it."""
-        return sum(not ledger.bystander or ledger.steps > 0 for ledger in self._ledger_list)
-
-    def _takes_part(self, ledger: Ledger) -> bool:
-        return bool(self._named or ledger.steps)
-
-    def _count(self, ledger: Ledger) -> None:
-        """Keep of an optimizer that is given up what the totals need."""
-        if self._takes_part(ledger):
-            self._optimizers += 1
-            self._parameters.update(map(id, ledger.parameters))
-
-    def trained_parameters(self) -> dict[int, Tensor]:
-        """The parameters of all optimizers that have stepped, by their ids."""
-        return {
-            id(parameter): parameter for ledger in self._ledger_list if ledger.steps for parameter in ledger.parameters
-        }
-
-    def describe(self, optimizer: Optimizer, parameters: Sequence[Tensor]) -> list[ParameterInfo]:
-        """Names of an optimizer's parameters, in order."""
-        return self._namer.describe(optimizer, parameters)
-
-    def place_of(self, optimizer: Optimizer) -> tuple[str, int]:
-        """The label of an optimizer and the number of its present or last step, from 0."""
-        TAP.short.sync()
-        ledger = self._ledgers.get(id(optimizer))
-        if ledger is None:
-            return type(optimizer).__name__, 0
-        return ledger.label, ledger.steps if ledger.in_step else max(ledger.steps - 1, 0)
-
-    def _belongs(self, optimizer: Optimizer) -> bool:
-        wanted = {id(parameter) for model in self.models for parameter in model.parameters()}
-        return any(id(parameter) in wanted for group in optimizer.param_groups for parameter in group["params"])
-
-    def drop(self, key: int, ledger: Ledger | None) -> None:
-        """Forget an optimizer that was freed, and with it the parameters it held."""
-        if ledger is not None and self._ledgers.get(key) is ledger:
-            TAP.fold()
-            self._count(ledger)
-            del self._ledgers[key]
-            self._ledger_list.remove(ledger)
-
-    def optimizers(self) -> list[Optimizer]:
-        """The optimizers this monitor watches that are alive, in the order they became known."""
-        found = [ledger.reference() for ledger in self._ledger_list]
-        return [optimizer for optimizer in found if optimizer is not None]
-
-    def label_of(self, optimizer: Optimizer) -> str:
-        """What messages call an optimizer."""
-        ledger = self._ledgers.get(id(optimizer))
-        return type(optimizer).__name__ if ledger is None else ledger.label
-
-    def creation_line(self, optimizer: Optimizer) -> Location | None:
-        """The user's line that made a watched optimizer, where that was seen."""
-        ledger = self._ledgers.get(id(optimizer))
-        return None if ledger is None else locate(ledger.created_site, self.models, ledger.parameters)
-
-    def steps_of(self, optimizer: Optimizer) -> int | None:
-        """Steps of an optimizer seen so far; None when this monitor does not watch it."""
-        TAP.short.sync()
-        ledger = self._ledgers.get(id(optimizer))
-        return None if ledger is None else ledger.steps
-
-    def deposits_of(self, optimizer: Optimizer) -> int:
-        """Backward calls seen so far that deposited on an optimizer's parameters."""
-        TAP.short.sync()
-        ledger = self._ledgers.get(id(optimizer))
-        return 0 if ledger is None else ledger.deposits_total
-
-    def describe_parameters(self, optimizer: Optimizer, parameters: Sequence[Tensor]) -> list[ParameterInfo]:
-        """Names of parameters an optimizer holds or held, for messages."""
-        return self._namer.describe(optimizer, parameters)
 
     # --- events -------------------------------------------------------------------------------------------------
 
@@ -468,17 +321,16 @@ class Monitor:
         for ledger in self._ledger_list:
             wants_site = ledger.enter_backward() or wants_site
         self._site = find_site(3) if wants_site else None
-        if self.backwards_seen >= self._wakes_at:
-            self._wake()
-        if self._calls["enter_backward"]:
-            self._tell("enter_backward", roots, retain_graph, create_graph)
+        if self.backwards_seen >= self._roster.wakes_at:
+            self._roster.wake(self.backwards_seen)
+        if self._roster.calls["enter_backward"]:
+            self._roster.tell("enter_backward", roots, retain_graph, create_graph)
 
     def enter_grad(self, roots: Sequence[Tensor], retain_graph: bool, create_graph: bool) -> None:
         """Gradients are computed and returned, not accumulated."""
-        self._tell("enter_grad", roots, retain_graph, create_graph)
+        self._roster.tell("enter_grad", roots, retain_graph, create_graph)
 
     _site: Site | None = None
-    _constructed_at: Site | None = None
 
     def leave_backward(self, replaces: bool, failed: bool) -> None:
         """That backward is over, or raised."""
@@ -491,8 +343,8 @@ class Monitor:
             if site is not None and ledger.deposits != before:
                 ledger.backward_site = site
         self._site = None
-        if self._calls["leave_backward"]:
-            self._tell("leave_backward", failed)
+        if self._roster.calls["leave_backward"]:
+            self._roster.tell("leave_backward", failed)
 
     def before_clipping(self) -> list[Callable[[], None]]:
         """What to call after a clipping by norm, one for each ledger that holds a mixture."""
@@ -503,7 +355,7 @@ class Monitor:
         ledger = self._ledgers.get(id(optimizer)) or self._register(optimizer)
         if ledger is None or (self._cuda and self._skips_capture()):
             return
-        calls = self._calls["before_step"]
+        calls = self._roster.calls["before_step"]
         if (
             self.accumulate is None
             and not (self._open or calls or self._forwards or kwargs or TAP.backward_depth)
@@ -535,7 +387,7 @@ class Monitor:
             self._wrapped.add(outer.number)
         closure = args[1] if len(args) > 1 else kwargs.get("closure")
         if calls:
-            self._tell("before_step", optimizer, callable(closure))
+            self._roster.tell("before_step", optimizer, callable(closure))
         self._judged[ledger.number] = None
         if callable(closure):
             ledger.had_gradients_before_step = any(parameter.grad is not None for parameter in ledger.parameters)
@@ -564,10 +416,10 @@ class Monitor:
             is_steady = not ledger.adopt(optimizer) and ledger.is_steady()
             ledger.snapshot(_CLEAN)
             ledger.backwards_before = self.backwards_seen + self.backwards_unseen
-            if self._calls["after_step"]:
-                self._tell("after_step", optimizer)
+            if self._roster.calls["after_step"]:
+                self._roster.tell("after_step", optimizer)
             if is_steady and self._leaves_only_the_ledger():
-                windows = self._wakes_at - self.backwards_seen - 1
+                windows = self._roster.wakes_at - self.backwards_seen - 1
                 if windows >= 1 and len(TAP.monitors) == 1:
                     TAP.short.begin(self, ledger, optimizer, windows, self._recorder(ledger))
             return
@@ -586,12 +438,12 @@ class Monitor:
             ledger.adopt(optimizer)  # a closure may have changed the groups
             ledger.snapshot(verdict or _CLEAN)
             ledger.backwards_before = self.backwards_seen + self.backwards_unseen
-        if self._calls["after_step"]:
-            self._tell("after_step", optimizer)
+        if self._roster.calls["after_step"]:
+            self._roster.tell("after_step", optimizer)
 
     def _leaves_only_the_ledger(self) -> bool:
         """Whether nobody but one ledger looks at the coming windows."""
-        calls = self._calls
+        calls = self._roster.calls
         return (
             len(self._ledger_list) == 1
             and not (self._open or self._forwards or self.engine.needs_every_window)
@@ -765,19 +617,6 @@ class Monitor:
             self.engine.put(Gap(what=what, silenced=tuple(silenced), remedy=remedy))
 
 
-class _Deaf:
-    """A monitor, for an observer that made a mistake: everything but that its records are dropped."""
-
-    def __init__(self, monitor: Monitor) -> None:
-        self._monitor = monitor
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._monitor, name)
-
-    def put(self, record: Record, source: object = None) -> None:
-        """Nothing."""
-
-
 def watch(*targets: Any, **options: Any) -> Monitor:
     """A `Monitor` over the named models and optimizers, or over the whole process; see `Monitor` for the options.
 
@@ -801,12 +640,6 @@ def _shares(first: Ledger, second: Ledger) -> bool:
         return False
     ids = {number for group in first.group_ids for number in group}
     return any(number in ids for group in second.group_ids for number in group)
-
-
-def _drop(monitor: weakref.ref[Monitor], key: int, ledger: weakref.ref[Ledger]) -> None:
-    alive = monitor()
-    if alive is not None:
-        alive.drop(key, ledger())
 
 
 def _halting(halt_on: str | Sequence[str] | None) -> Callable[[Finding], bool]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import weakref
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -44,12 +43,6 @@ def held_ids(optimizers: Iterable[Optimizer]) -> set[int]:
     return {
         id(parameter) for optimizer in optimizers for group in optimizer.param_groups for parameter in group["params"]
     }
-
-
-def living_optimizers() -> list[Optimizer]:
-    """Every torch optimizer alive in this process, watched or not; one pass over all objects, about 50 ms."""
-    found = [item for item in gc.get_objects() if issubclass(type(item), Optimizer)]
-    return [item for item in found if "param_groups" in item.__dict__]
 
 
 @dataclass(slots=True)

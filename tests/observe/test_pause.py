@@ -60,7 +60,7 @@ def test_a_pause_without_end_lasts_and_turns_off_what_only_it_needed(monkeypatch
 
 def test_resuming_ends_a_pause_once(monkeypatch):
     _, monitor = heard(monkeypatch, {3: float("inf")})
-    (observer,) = monitor._asleep
+    (observer,) = monitor._roster._asleep
     monitor.resume(observer)
     monitor.resume(observer)
-    assert len(monitor._calls["enter_backward"]) == 1
+    assert len(monitor._roster.calls["enter_backward"]) == 1

@@ -15,7 +15,8 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from gradkit.errors import HygieneError
 from gradkit.observe.belonging import Model, home_of, models
 from gradkit.observe.observer import Observer
-from gradkit.observe.outsiders import Outsider, Outsiders, held_ids, leaves, living_optimizers, state
+from gradkit.observe.optimizers import living_optimizers
+from gradkit.observe.outsiders import Outsider, Outsiders, held_ids, leaves, state
 from gradkit.observe.places import locate
 from gradkit.observe.sites import Site, find_site
 from gradkit.records import Membership, ParameterInfo
@@ -264,7 +265,7 @@ class MembershipObserver(Observer):
                 held_numbers=sum(parameter.numel() for parameter in held_here),
                 foreign=foreign,
                 owned=len(own),
-                idle=tuple(self.monitor.describe_parameters(optimizer, idle)) if idle else (),
+                idle=tuple(self.monitor.describe(optimizer, idle)) if idle else (),
                 late=min(item.since for _, item in pairs) >= DENSE_WINDOWS - 1 and self._were_there(inside),
                 container=container,
                 container_size=size,
@@ -316,7 +317,7 @@ class MembershipObserver(Observer):
                     outside_numbers=sum(leaf.numel() for leaf in outside),
                     foreign=True,
                     owned=len(own),
-                    idle=tuple(self.monitor.describe_parameters(optimizer, own)),
+                    idle=tuple(self.monitor.describe(optimizer, own)),
                     created_line=self.monitor.creation_line(optimizer),
                     step_line=locate(find_site(3), self.monitor.models),
                     backward_line=locate(self._site, self.monitor.models),

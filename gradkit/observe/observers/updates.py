@@ -219,7 +219,7 @@ class UpdatesObserver(Observer):
         zero, stale, declared = judge_frozen(looks, earlier, self.monitor.reader)
         if zero or stale or declared:
             self._said[id(optimizer)].add("frozen")
-            describe = self.monitor.describe_parameters
+            describe = self.monitor.describe
             self.monitor.put(
                 FrozenUpdate(
                     optimizer=self.monitor.label_of(optimizer),

@@ -1,0 +1,116 @@
+"""The observers of one monitor: who hears which event, who sleeps until when, and what their mistakes cost."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+from gradkit.errors import HygieneError
+from gradkit.observe.hooks import TAP
+from gradkit.observe.observer import EVENTS, Observer, all_observers, overridden
+
+if TYPE_CHECKING:
+    from gradkit.observe.monitor import Monitor
+    from gradkit.records import Record
+
+
+class Roster:
+    """The observers that some active rule needs.
+
+    Args:
+        monitor: Whose observers they are.
+
+    Attributes:
+        calls: Those awake, by event, with the method to call.
+        wakes_at: Backward call at which the next sleeper wakes up.
+        sees_grad: Whether anyone hears of gradients that are returned.
+    """
+
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor = monitor
+        self._observers: list[Observer] = []
+        self.calls: dict[str, list[tuple[Observer, Callable[..., None]]]] = {event: [] for event in EVENTS}
+        self._asleep: dict[Observer, float] = {}
+        self.wakes_at = math.inf
+        self.sees_grad = False
+
+    @property
+    def attached(self) -> tuple[str, ...]:
+        """What the observers have attached to torch."""
+        return tuple(name for observer in self._observers for name in observer.attached)
+
+    def start(self) -> None:
+        """Make the observers that are needed and start them."""
+        wants = self._monitor.engine.wants
+        self._observers = [kind(self._monitor) for kind in all_observers() if any(map(wants, kind.kinds))]
+        for observer in self._observers:
+            self._listen(observer)
+            self._run(observer, observer.start)
+
+    def stop(self) -> None:
+        """Stop them all; what one finds at the end comes too late to halt anything, and the others must detach."""
+        for observer in self._observers:
+            with contextlib.suppress(HygieneError):
+                self._run(observer, observer.stop)
+
+    def _listen(self, observer: Observer) -> None:
+        TAP.fold()
+        for event in EVENTS:
+            if (method := overridden(observer, event)) is not None:
+                self.calls[event].append((observer, method))
+        self.sees_grad = bool(self.calls["enter_grad"])
+
+    def _unlisten(self, observer: Observer) -> None:
+        for event, calls in self.calls.items():
+            self.calls[event] = [call for call in calls if call[0] is not observer]
+        self.sees_grad = bool(self.calls["enter_grad"])
+
+    def pause(self, observer: Observer, backwards: float = math.inf) -> None:
+        """Tell an observer no event until that many further backward calls have begun; a sleeping observer is free."""
+        self._unlisten(observer)
+        self._asleep[observer] = self._monitor.backwards + backwards
+        self.wakes_at = min(self._asleep.values())
+
+    def resume(self, observer: Observer) -> None:
+        """End a pause at once; an observer that is not paused, or was silenced by its own mistake, stays as it is."""
+        if self._asleep.pop(observer, None) is not None:
+            self.wakes_at = min(self._asleep.values(), default=math.inf)
+            self._listen(observer)
+
+    def wake(self, backwards: int) -> None:
+        """End the pauses that are over after so many backward calls."""
+        for observer in [item for item, due in self._asleep.items() if due <= backwards]:
+            self.resume(observer)
+
+    def _run(self, observer: Observer, method: Callable[..., None], *args: Any) -> None:
+        """Call one observer; what it raises becomes GK900 and it hears nothing more."""
+        try:
+            method(*args)
+        except HygieneError:
+            raise
+        except Exception as error:  # our own bug must not stop training; it becomes GK900
+            self._monitor.engine.crashed(f"gradkit's {type(observer).__name__} observer ({method.__name__})", error)
+            # It has missed something from here on: what it still hears elsewhere, and says when stopped, is not judged.
+            observer.monitor = cast("Monitor", _Deaf(self._monitor))
+            self._unlisten(observer)
+            self._asleep.pop(observer, None)
+
+    def tell(self, event: str, *args: Any) -> None:
+        """Tell everyone awake of an event."""
+        for observer, method in self.calls[event]:
+            self._run(observer, method, *args)
+
+
+class _Deaf:
+    """A monitor, for an observer that made a mistake: everything but that its records are dropped."""
+
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor = monitor
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._monitor, name)
+
+    def put(self, record: Record, source: object = None) -> None:
+        """Nothing."""

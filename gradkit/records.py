@@ -185,7 +185,10 @@ class GraphCensus:
         step: Optimizer steps so far.
         alive: Graphs of steps before the last one that are still alive, by their marks.
         growths: How many times in a row the number grew without ever falling.
-        reusable: Every backward of them was asked to retain its graph, so that a later one may go through it again.
+        retained: Every backward of them was asked to retain its graph.
+        revisited: Later backward calls have gone through some of them again, as truncated back-propagation through
+            time does on purpose.
+        total: The last backward went through the very losses of earlier steps, as that of a running total does.
         operation: The operation whose result is kept, such as `AddBackward0`.
         location: The user's line that computed what is kept.
         holder: What keeps it, such as `losses[12]`; None where Python does not tell.
@@ -197,7 +200,9 @@ class GraphCensus:
     step: int
     alive: int
     growths: int
-    reusable: bool = False
+    retained: bool = False
+    revisited: bool = False
+    total: bool = False
     operation: str | None = None
     location: Location | None = None
     holder: str | None = None

@@ -13,9 +13,16 @@ MAX_NODES = 20_000
 
 
 class Mark:
-    """An object put into `grad_fn.metadata` that lives exactly as long as the nodes it was put on."""
+    """An object put into `grad_fn.metadata` that lives exactly as long as the nodes it was put on.
 
-    __slots__ = ("__weakref__",)
+    Args:
+        window: The window in which it was put there, for those who ask.
+    """
+
+    __slots__ = ("__weakref__", "window")
+
+    def __init__(self, window: int = 0) -> None:
+        self.window = window
 
 
 def roots_of(tensors: Iterable[Any]) -> list[Any]:

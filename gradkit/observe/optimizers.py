@@ -30,10 +30,10 @@ class OptimizerBook:
         reader: Brings the ledgers' numbers to the host.
     """
 
-    models: tuple[nn.Module, ...]
+    models: list[nn.Module]
     deep: bool
     reader: Reader
-    _named: tuple[Optimizer, ...]
+    _named: list[Optimizer]
     _constructed_at: Site | None = None
 
     def _open_book(self) -> None:

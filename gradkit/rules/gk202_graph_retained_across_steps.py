@@ -28,17 +28,22 @@ class GraphRetainedAcrossSteps(Rule[GraphCensus], code="GK202", severity=Severit
 
     Attributes:
         growths: Growths in a row without a fall before kept graphs are reported (RULES.md, "Fires within").
-        growths_reusable: The same where every backward retains its graph: truncated back-propagation through time
-            carries some tens of windows along on purpose and then stops growing.
+        growths_revisited: The same where every backward retains its graph and goes through earlier ones again, but not
+            through their losses: truncated back-propagation through time carries some tens of windows along on
+            purpose and then stops growing.
     """
 
     growths: int = 10
-    growths_reusable: int = 50
+    growths_revisited: int = 50
+
+    def needed(self, retained: bool, revisited: bool, total: bool) -> int:
+        """How many growths it takes, from what `GraphCensus` says of the graphs."""
+        return self.growths_revisited if retained and revisited and not total else self.growths
 
     def check(self, records: Sequence[GraphCensus]) -> Iterator[Finding]:
         """Yield a finding when the number of living graphs has grown often enough."""
         now = records[-1]
-        if now.growths < (self.growths_reusable if now.reusable else self.growths):
+        if now.growths < self.needed(now.retained, now.revisited, now.total):
             return
         kept = f"`{now.container}`" if now.container else "something"
         size = f" ({now.length} entries)" if now.length is not None else ""
@@ -52,7 +57,7 @@ class GraphRetainedAcrossSteps(Rule[GraphCensus], code="GK202", severity=Severit
             ),
             cost=(
                 "Each step back-propagates through all earlier ones, so time and memory per step grow."
-                if now.reusable
+                if now.revisited
                 else "Memory grows with every step."
             ),
             evidence={
@@ -62,7 +67,7 @@ class GraphRetainedAcrossSteps(Rule[GraphCensus], code="GK202", severity=Severit
                 "container": now.container,
                 "entries": now.length,
                 "operation": now.operation,
-                "retain_graph": now.reusable,
+                "retain_graph": now.retained,
             },
             labels=[(now.backward_line, "its backward ran here")] if now.backward_line else [],
         )

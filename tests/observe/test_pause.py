@@ -35,7 +35,7 @@ def heard(monkeypatch, pauses, backwards=10):
             return observers()[0](monitor)
 
     Kind.kinds = (object,)
-    monkeypatch.setattr("gradkit.observe.monitor.all_observers", lambda: [Kind])
+    monkeypatch.setattr("gradkit.observe.roster.all_observers", lambda: [Kind])
     monitor = Monitor(report="never")
     monkeypatch.setattr(monitor.engine, "wants", lambda kind: True)
     weight = nn.Parameter(torch.ones(2))

@@ -19,15 +19,25 @@ def test_fires_at_ten_growths(growths, count):
 
 
 @pytest.mark.parametrize(("growths", "count"), [(10, 0), (49, 0), (50, 1)])
-def test_retained_graphs_need_fifty(growths, count):
-    assert len(judge(growths=growths, reusable=True)) == count
+def test_retained_graphs_that_are_gone_through_again_need_fifty(growths, count):
+    assert len(judge(growths=growths, retained=True, revisited=True)) == count
+
+
+def test_retained_graphs_that_nothing_goes_through_need_ten():
+    (finding,) = judge(growths=10, retained=True)
+    assert finding.evidence["retain_graph"]
+    assert finding.cost == "Memory grows with every step."
+
+
+def test_totals_of_all_losses_need_ten():
+    assert len(judge(growths=10, retained=True, revisited=True, total=True)) == 1
 
 
 def test_both_thresholds_are_settings():
-    rule = GraphRetainedAcrossSteps(growths=3, growths_reusable=5)
-    assert len(judge(rule, growths=3)) == len(judge(rule, growths=5, reusable=True)) == 1
+    rule = GraphRetainedAcrossSteps(growths=3, growths_revisited=5)
+    assert len(judge(rule, growths=3)) == len(judge(rule, growths=5, retained=True, revisited=True)) == 1
     assert not judge(rule, growths=2)
-    assert not judge(rule, growths=4, reusable=True)
+    assert not judge(rule, growths=4, retained=True, revisited=True)
 
 
 def test_says_what_is_kept_where_it_was_computed_and_by_what():

@@ -38,6 +38,8 @@ PAUSE_AFTER_REPORT = 4096
 """Backward calls between a report and the next search, which costs a pass over all objects."""
 MAX_REPORTS = 3
 """Reports of one run; the same leak found again only raises its count."""
+MAX_TOTALS = 64
+"""Living tensors, the newest, among which the total of many losses is looked for."""
 LINES_AFTER = 3
 """Growths in a row after which one window is instrumented for the lines of its operations."""
 
@@ -67,6 +69,7 @@ class RetainedGraphs(Observer):
     def __init__(self, monitor: Monitor) -> None:
         super().__init__(monitor)
         self._mark_key = f"gradkit.kept.{id(self)}"
+        self._root_key = f"gradkit.root.{id(self)}"
         self._line_key = f"gradkit.line.{id(self)}"
         self._rule = next(rule for rule in monitor.rules if isinstance(rule, GraphRetainedAcrossSteps))
         self._reports = 0
@@ -76,6 +79,7 @@ class RetainedGraphs(Observer):
         self._new_window = True
         self._survivors = 0
         self._growths = 0
+        self._revisited = False
         self._optimizers: set[int] = set()
         self._distance = FIRST_DISTANCE
         self._leaf: weakref.ref[Tensor] | None = None
@@ -100,12 +104,18 @@ class RetainedGraphs(Observer):
             self._follow_by_hand(nodes)
         if self._new_window:
             self._new_window = False
-            self._count()
+            self._count(nodes)
         if create_graph or not nodes:
             return  # higher-order optimisation unrolls over several steps on purpose
-        mark = graph.Mark()
-        if graph.plant(graph.frontier(nodes), self._mark_key, mark):
+        mark = graph.Mark(self._window)
+        frontier = graph.frontier(nodes)
+        if graph.plant(frontier, self._mark_key, mark):
             self._marks.append((self._window, retain_graph, weakref.ref(mark)))
+        self._revisited = self._revisited or any(
+            node.metadata[self._mark_key].window < self._window for node in frontier
+        )
+        for node in graph.roots_of(root for root in roots if isinstance(root, Tensor) and root.numel() == 1):
+            node.metadata[self._root_key] = self._window
 
     def leave_backward(self, failed: bool) -> None:
         """Remember the gradient as this backward left it, to see when it is cleared."""
@@ -139,7 +149,7 @@ class RetainedGraphs(Observer):
             self._instrumented = True  # once in a run
             INSTRUMENT.enter(self._lines)
 
-    def _count(self) -> None:
+    def _count(self, nodes: Sequence[Any]) -> None:
         self._marks = [entry for entry in self._marks if entry[2]() is not None]
         # With several optimizers in turns, the variables of each one's last loss live until its next turn.
         old = self._window - len(self._optimizers)
@@ -151,9 +161,10 @@ class RetainedGraphs(Observer):
             self._growths = 0
         grown, self._survivors = survivors > self._survivors, survivors
         if grown:
-            reusable = all(retains for _, retains in kept)
-            if self._growths >= (self._rule.growths_reusable if reusable else self._rule.growths):
-                self.monitor.put(self._search({window for window, _ in kept}, reusable))
+            retained = all(retains for _, retains in kept)
+            total = retained and self._goes_through_an_earlier_loss(nodes)
+            if self._growths >= self._rule.needed(retained, self._revisited, total):
+                self.monitor.put(self._search({window for window, _ in kept}, retained, total))
                 self._reports += 1
                 self._rest(PAUSE_AFTER_REPORT if self._reports < MAX_REPORTS else math.inf)
                 return
@@ -162,24 +173,35 @@ class RetainedGraphs(Observer):
             self._rest(self._distance)
             self._distance *= 4
 
+    def _goes_through_an_earlier_loss(self, nodes: Sequence[Any]) -> bool:
+        """Whether what is about to be back-propagated contains the very loss of an earlier window, as a total does.
+
+        A state that is carried along, as in truncated back-propagation through time, leads past those losses.
+        """
+        if self._growths < self._rule.growths:
+            return False
+        below = (node for node in graph.walk(nodes) if node not in nodes)
+        return any(node.metadata.get(self._root_key, self._window) < self._window for node in below)
+
     def _rest(self, distance: float) -> None:
         """Forget the marks and sleep for `distance` backward calls."""
         INSTRUMENT.leave(self._lines)
         self._marks.clear()
         self._survivors = self._growths = 0
+        self._revisited = False
         self._window += len(self._optimizers) + 1
         self._begun = self._window
         self.monitor.pause(self, distance)
 
     # --- what keeps them ------------------------------------------------------------------------------------------
 
-    def _search(self, windows: set[int], reusable: bool) -> GraphCensus:
+    def _search(self, windows: set[int], retained: bool, total: bool) -> GraphCensus:
         """One pass over the living tensors; the record of this step with what was found."""
         marks = {id(mark) for window, _, ref in self._marks if window in windows and (mark := ref()) is not None}
         tensors = holders.living_tensors()
         kept = [tensor for tensor in tensors if self._reaches(tensor.grad_fn, marks)]
         del tensors
-        tensor = self._chosen(kept)
+        tensor = max(kept[-MAX_TOTALS:], key=self._windows_below, default=None) if total else self._chosen(kept)
         found: dict[str, Any] = {}
         if tensor is not None:
             site = graph.nearest([tensor.grad_fn], lambda node: node.metadata.get(self._line_key))
@@ -194,13 +216,20 @@ class RetainedGraphs(Observer):
             step=self.monitor.info.steps,
             alive=self._survivors,
             growths=self._growths,
-            reusable=reusable,
+            retained=retained,
+            revisited=self._revisited,
+            total=total,
             backward_line=locate(find_site(4), self.monitor.models),
             **found,
         )
 
     def _reaches(self, node: Any, marks: set[int]) -> bool:
         return bool(graph.nearest([node], lambda below: id(below.metadata.get(self._mark_key)) in marks))
+
+    def _windows_below(self, tensor: Tensor) -> int:
+        """Of how many windows a tensor's graph holds the loss: of all, if it is the total."""
+        windows = {node.metadata.get(self._root_key) for node in graph.walk([tensor.grad_fn])}
+        return len(windows - {None})
 
     def _chosen(self, kept: Sequence[Tensor]) -> Tensor | None:
         """The tensor to name: the newest that some other one does not merely contain, with a known line if possible."""

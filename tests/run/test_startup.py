@@ -29,7 +29,7 @@ STALE = TRAIN.replace("    optimizer.zero_grad()\n", "")
 def processor_seconds(run: Callable[..., Ended], script: str, folder: Path) -> float:
     """Processor time of one process [s]: other work on the machine counts less in it than in time on the clock."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    ended = run(script, cwd=folder, PYTHONPYCACHEPREFIX=str(folder / "cache"), PYTHONDONTWRITEBYTECODE="")
+    ended = run(script, cwd=folder, PYTHONDONTWRITEBYTECODE="")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert ended.status == 0, ended.stderr
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

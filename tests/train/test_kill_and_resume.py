@@ -9,7 +9,7 @@ import pytest
 
 from gradkit.store import read_events, read_manifest
 from gradkit.train.loop import TrainingLoop, Window
-from tests.train.runs import assert_same_weights, command, train, train_in_child, train_into
+from tests.train.runs import assert_same_weights, train, train_in_child, train_into
 
 # Dropout draws from the global generator, Adam and the cosine have state, three micro-batches leave a short tail, and
 # the checkpoints fall between epochs.
@@ -167,7 +167,7 @@ def test_the_real_command_survives_a_kill_from_outside(tmp_path: Path) -> None:
     assert 0 < steps < 60000
     # Both ends are cut to the same length, so that the test does not train sixty thousand steps twice.
     limit = f"trainer.max_steps={steps + 500}"
-    assert command(f"trainer.resume={folder}", limit, cwd=tmp_path).returncode == 0
+    assert train(f"trainer.resume={folder}", limit) == 0
     whole = tmp_path / "whole"
-    assert command(*settings[2:], settings[0], limit, f"hydra.run.dir={whole}", cwd=tmp_path).returncode == 0
+    train_into(whole, *settings[2:], settings[0], limit)
     assert_same_weights(folder, whole)

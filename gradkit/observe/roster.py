@@ -42,7 +42,10 @@ class Roster:
         return tuple(name for observer in self._observers for name in observer.attached)
 
     def start(self) -> None:
-        """Make the observers that are needed and start them."""
+        """Make the observers that are needed and start them; those of an earlier start hear nothing more."""
+        self.calls = {event: [] for event in EVENTS}
+        self._asleep.clear()
+        self.wakes_at = math.inf
         wants = self._monitor.engine.wants
         self._observers = [kind(self._monitor) for kind in all_observers() if any(map(wants, kind.kinds))]
         for observer in self._observers:

@@ -22,7 +22,7 @@ class Listener(Observer):
         self.heard.append("grad")
 
 
-def heard(monkeypatch, pauses, backwards=10):
+def heard(monkeypatch, pauses, backwards=10, starts=1):
     found = []
 
     def observers():
@@ -39,13 +39,14 @@ def heard(monkeypatch, pauses, backwards=10):
     monitor = Monitor(report="never")
     monkeypatch.setattr(monitor.engine, "wants", lambda kind: True)
     weight = nn.Parameter(torch.ones(2))
-    with monitor:
-        for _ in range(backwards):
-            weight.sum().backward()
-            weight.grad = None
-        torch.autograd.grad(weight.sum(), weight)
+    for _ in range(starts):
+        with monitor:
+            for _ in range(backwards):
+                weight.sum().backward()
+                weight.grad = None
+            torch.autograd.grad(weight.sum(), weight)
     assert not monitor.findings
-    return found[0].heard, monitor
+    return found[-1].heard, monitor
 
 
 def test_a_sleeping_observer_is_called_again_at_the_due_backward(monkeypatch):
@@ -64,3 +65,10 @@ def test_resuming_ends_a_pause_once(monkeypatch):
     monitor.resume(observer)
     monitor.resume(observer)
     assert len(monitor._roster.calls["enter_backward"]) == 1
+
+
+def test_a_monitor_started_again_has_new_observers_only(monkeypatch):
+    last, monitor = heard(monkeypatch, {3: 100}, starts=2)
+    assert last == [*range(11, 21), "grad"]
+    assert len(monitor._roster.calls["enter_backward"]) == 1
+    assert monitor._roster.wakes_at == float("inf")

@@ -1,6 +1,6 @@
 """What watching costs: four workloads, watched over bare, in turns in one process on one thread.
 
-    python benchmarks/overhead.py                 all four, about eight minutes
+    python benchmarks/overhead.py                 all four, about twelve minutes
     python benchmarks/overhead.py --only logreg   one of them
 
 Every variant runs in blocks next to a block of the bare loop, the order alternating; the ratio is the median over the

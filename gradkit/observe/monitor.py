@@ -261,7 +261,7 @@ class Monitor(OptimizerBook):
     @property
     def sees_grad(self) -> bool:
         """Whether anyone hears of gradients that are returned."""
-        return self._roster.sees_grad
+        return bool(self._roster.calls["enter_grad"])
 
     def pause(self, observer: Observer, backwards: float = math.inf) -> None:
         """Tell an observer no event until that many further backward calls have begun; a sleeping observer is free."""

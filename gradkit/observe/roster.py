@@ -25,7 +25,6 @@ class Roster:
     Attributes:
         calls: Those awake, by event, with the method to call.
         wakes_at: Backward call at which the next sleeper wakes up.
-        sees_grad: Whether anyone hears of gradients that are returned.
     """
 
     def __init__(self, monitor: Monitor) -> None:
@@ -34,7 +33,6 @@ class Roster:
         self.calls: dict[str, list[tuple[Observer, Callable[..., None]]]] = {event: [] for event in EVENTS}
         self._asleep: dict[Observer, float] = {}
         self.wakes_at = math.inf
-        self.sees_grad = False
 
     @property
     def attached(self) -> tuple[str, ...]:
@@ -63,12 +61,10 @@ class Roster:
         for event in EVENTS:
             if (method := overridden(observer, event)) is not None:
                 self.calls[event].append((observer, method))
-        self.sees_grad = bool(self.calls["enter_grad"])
 
     def _unlisten(self, observer: Observer) -> None:
         for event, calls in self.calls.items():
             self.calls[event] = [call for call in calls if call[0] is not observer]
-        self.sees_grad = bool(self.calls["enter_grad"])
 
     def pause(self, observer: Observer, backwards: float = math.inf) -> None:
         """Tell an observer no event until that many further backward calls have begun; a sleeping observer is free."""

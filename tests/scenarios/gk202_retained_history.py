@@ -33,3 +33,25 @@ def main():
 
 def repaired():
     return History(lambda loss: loss.item()).fit()
+
+
+def healthy_window_of_twenty_graphs():
+    """Truncated back-propagation by hand: a step's graph is kept for twenty steps and differentiated in each."""
+    torch.manual_seed(7)
+    bias = nn.Parameter(torch.zeros(4))
+    optimizer = torch.optim.SGD([bias], lr=1e-3)
+    cells = [(None, torch.zeros(2, 4))]
+    for _ in range(60):
+        before = cells[-1][1].detach().requires_grad_()
+        after = torch.tanh(0.9 * before + torch.randn(2, 4) + bias)
+        cells = [*cells, (before, after)][-20:]
+        optimizer.zero_grad()
+        after.pow(2).mean().backward(retain_graph=True)
+        flow = before.grad
+        for entry, result in reversed(cells[:-1]):
+            if entry is None:
+                break
+            flow, more = torch.autograd.grad(result, [entry, bias], flow, retain_graph=True)
+            bias.grad += more
+        optimizer.step()
+    return [bias]

@@ -105,17 +105,24 @@ class RetainedGraphs(Observer):
         if self._new_window:
             self._new_window = False
             self._count(nodes)
+        self._look_for_revisits(nodes)
         if create_graph or not nodes:
             return  # higher-order optimisation unrolls over several steps on purpose
         mark = graph.Mark(self._window)
-        frontier = graph.frontier(nodes)
-        if graph.plant(frontier, self._mark_key, mark):
+        if graph.plant(graph.frontier(nodes), self._mark_key, mark):
             self._marks.append((self._window, retain_graph, weakref.ref(mark)))
-        self._revisited = self._revisited or any(
-            node.metadata[self._mark_key].window < self._window for node in frontier
-        )
         for node in graph.roots_of(root for root in roots if isinstance(root, Tensor) and root.numel() == 1):
             node.metadata[self._root_key] = self._window
+
+    def enter_grad(self, roots: Sequence[Tensor], retain_graph: bool, create_graph: bool) -> None:
+        """Gradients that are returned go through kept graphs as well."""
+        self._look_for_revisits(graph.roots_of(roots))
+
+    def _look_for_revisits(self, nodes: Sequence[Any]) -> None:
+        """Note a differentiation that goes through the graph of an earlier window; looks only while one is alive."""
+        if self._survivors and not self._revisited:
+            marks = (node.metadata.get(self._mark_key) for node in graph.walk(nodes))
+            self._revisited = any(mark is not None and mark.window < self._window for mark in marks)
 
     def leave_backward(self, failed: bool) -> None:
         """Remember the gradient as this backward left it, to see when it is cleared."""
@@ -162,7 +169,7 @@ class RetainedGraphs(Observer):
         grown, self._survivors = survivors > self._survivors, survivors
         if grown:
             retained = all(retains for _, retains in kept)
-            total = retained and self._goes_through_an_earlier_loss(nodes)
+            total = retained and self._revisited and self._goes_through_an_earlier_loss(nodes)
             if self._growths >= self._rule.needed(retained, self._revisited, total):
                 self.monitor.put(self._search({window for window, _ in kept}, retained, total))
                 self._reports += 1

@@ -1,6 +1,6 @@
 """What watching costs: four workloads, watched over bare, in turns in one process on one thread.
 
-    python benchmarks/overhead.py                 all four, about twelve minutes
+    python benchmarks/overhead.py                 all four, about a quarter of an hour
     python benchmarks/overhead.py --only logreg   one of them
 
 Every variant runs in blocks next to a block of the bare loop, the order alternating; the ratio is the median over the
@@ -8,8 +8,9 @@ pairs, with quartiles. A watched block begins with steps that are not timed: wha
 run is its one-time cost, stated apart. On the larger workloads a ratio of wall times cannot resolve 2 % on a shared
 machine, so the time inside gradkit's own callbacks is stated beside it ("direct") and judged.
 
-The floor is one `torch._foreach_norm` of all gradients per step, which any tool that reads gradients pays. torch-audit
-and torchmortem are measured where they are installed. The result is written to benchmarks/results/overhead.json.
+The floor is a hook that takes one `torch._foreach_norm` of all gradients per step, which any tool that reads gradients
+pays. torch-audit and torchmortem are measured where they are installed. The result is written to
+benchmarks/results/overhead.json.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ class Workload:
         warm: Steps before the timed ones of a block.
         timed: Steps timed.
         pairs: Pairs of blocks.
+        long: Steps before those of the direct time: what comes ever more rarely at the beginning has become rare.
     """
 
     model: nn.Module
@@ -63,6 +65,7 @@ class Workload:
     warm: int
     timed: int
     pairs: int
+    long: int
 
     def step(self) -> None:
         """Clear, forward, backward, step."""
@@ -114,14 +117,14 @@ def logreg() -> Workload:
     x, y = torch.randn(64, 30), (torch.rand(64, 1) > 0.5).float()
     model = nn.Linear(30, 1)
     loss = nn.BCEWithLogitsLoss()
-    return Workload(model, torch.optim.SGD(model.parameters(), 0.01), lambda: loss(model(x), y), 1500, 1500, 31)
+    return Workload(model, torch.optim.SGD(model.parameters(), 0.01), lambda: loss(model(x), y), 1500, 1500, 31, 1500)
 
 
 def mlp() -> Workload:
     """784-512-512-10, batch 128, Adam."""
     x, y = torch.randn(128, 784), torch.randint(10, (128,))
     model = nn.Sequential(nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 10))
-    return Workload(model, torch.optim.Adam(model.parameters()), lambda: F.cross_entropy(model(x), y), 60, 60, 11)
+    return Workload(model, torch.optim.Adam(model.parameters()), lambda: F.cross_entropy(model(x), y), 60, 60, 11, 240)
 
 
 def cnn() -> Workload:
@@ -133,7 +136,7 @@ def cnn() -> Workload:
     )
     x, y = torch.randn(32, 3, 32, 32), torch.randint(10, (32,))
     optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
-    return Workload(model, optimizer, lambda: F.cross_entropy(model(x), y), 30, 10, 5)
+    return Workload(model, optimizer, lambda: F.cross_entropy(model(x), y), 30, 10, 5, 400)
 
 
 def gpt() -> Workload:
@@ -154,7 +157,7 @@ def gpt() -> Workload:
         hidden = model["layers"](model["token"](tokens[:, :-1]) + model["position"](places))
         return F.cross_entropy(model["head"](model["norm"](hidden)).flatten(0, 1), tokens[:, 1:].flatten())
 
-    return Workload(model, torch.optim.AdamW(model.parameters(), 1e-4), loss, 25, 8, 5)
+    return Workload(model, torch.optim.AdamW(model.parameters(), 1e-4), loss, 25, 8, 5, 240)
 
 
 WORKLOADS = {"logreg": logreg, "mlp": mlp, "cnn": cnn, "gpt": gpt}
@@ -268,33 +271,40 @@ def paired(work: Workload, around: Callable[[], AbstractContextManager[Any]], **
 
 def direct(work: Workload, **options: Any) -> dict[str, float]:
     """Time inside gradkit per step of a long run [us], and what its first steps cost together [ms]."""
-    clock = Direct()
+    clock, steps = Direct(), max(4 * work.timed, work.long // 2)
     with clock.on(watched(work, **options)):
-        for _ in range(work.warm):
+        for _ in range(work.long):
             work.step()
         first, clock.seconds = clock.seconds, 0.0
-        for _ in range(4 * work.timed):
+        for _ in range(steps):
             work.step()
         later = clock.seconds
     return {
-        "direct_us": round(later / (4 * work.timed) * 1e6, 2),
+        "direct_us": round(later / steps * 1e6, 2),
         "first_steps_ms": round(first * 1e3, 2),
-        "first_steps": work.warm,
+        "first_steps": work.long,
     }
 
 
 def floor(work: Workload) -> float:
-    """Median time of one `torch._foreach_norm` of all gradients where a tool would call it, before a step [s]."""
-    times = []
-    for _ in range(work.timed):
-        work.optimizer.zero_grad()
-        work.loss().backward()
-        gradients = [parameter.grad for parameter in work.model.parameters() if parameter.grad is not None]
+    """Mean time of a hook before each step that takes the norm of every gradient by one `torch._foreach_norm` [s].
+
+    The least that a tool does which looks at gradients; a mean, as the direct time is.
+    """
+    seconds = 0.0
+
+    def before_step(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        nonlocal seconds
         started = time.perf_counter()
-        torch._foreach_norm(gradients)
-        times.append(time.perf_counter() - started)
-        work.optimizer.step()
-    return statistics.median(times)
+        torch._foreach_norm([p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None])
+        seconds += time.perf_counter() - started
+
+    steps = max(4 * work.timed, work.long // 2)
+    handle = work.optimizer.register_step_pre_hook(before_step)
+    for _ in range(steps):
+        work.step()
+    handle.remove()
+    return seconds / steps
 
 
 def measure(name: str) -> dict[str, Any]:

@@ -92,7 +92,7 @@ class Window:
         backward_line: The user's line of the last backward that deposited.
         clearing: Statements that cleared, or should have cleared, the gradients.
         parameters: The parameters concerned, for findings.
-        deep: Values of deep mode.
+        deep: Values of deep mode; None when the gradients were lost before they were read, as when a step raises.
     """
 
     optimizer: str

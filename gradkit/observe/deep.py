@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,18 +11,15 @@ import torch
 from torch import Tensor
 
 from gradkit.observe.ledger import Ledger, Verdict
-from gradkit.observe.measure import Reader, plain
+from gradkit.observe.measure import FULL, Reader, norms, plain
 from gradkit.records import DeepValues, Window
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 BLOCK = 64
-"""Windows queued before their numbers are read together; on a CPU one that deserves a judgement is read at once."""
-MOST_NUMBERS = 2048
-"""Numbers queued before they are read, however few windows they are of: under 1 MB on a CPU."""
-FEW_TENSORS = 64
-"""Up to this many gradients on a CPU their norms are read one by one and combined then: two operations fewer a step."""
+"""Windows queued before their records are completed together; one that deserves a judgement is completed at once where
+nobody waits for a device."""
 
 
 @dataclass(slots=True)
@@ -34,16 +31,21 @@ class _Queued:
     learning_rate: float | None
     windows_mixed: int
     numbers: list[Tensor]
-    """The numbers of `_numbers`; behind them the learning rate where that is a tensor."""
+    """What is still on a device: the numbers of `_numbers`; behind them the learning rate where that is a tensor."""
     stale: bool = False
     rate_is_tensor: bool = False
+    consumed: float | None = None
+    """The norm of the consumed gradient where that is known already."""
+    unknown: bool = False
 
 
 _Deliver = Callable[[Window, bool, int, Ledger], None]
 
 
 class Deep:
-    """Queues the numbers of each window and completes its record when they are read.
+    """Takes the numbers of each window and completes its record when they are known.
+
+    On a CPU a norm is read when it was computed, which waits for nothing; on a device it stays in a queue.
 
     Args:
         reader: Counts the reads.
@@ -52,7 +54,6 @@ class Deep:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._queue: list[_Queued] = []
-        self._numbers = 0
 
     def put(
         self,
@@ -73,49 +74,64 @@ class Deep:
             optimizer: The optimizer.
             deliver: Takes the record, `judged`, the optimizer's number and its ledger.
         """
+        mixed = max(verdict.stale.values(), default=1)
+        item = _Queued(fields, fields["step"], judged, ledger, None, mixed, [])
         buffers = {i: p.grad for i, p in enumerate(ledger.parameters) if p.grad is not None}
-        with torch.no_grad():
-            stale = {i: ledger.stale_copies[i] for i in verdict.stale if i in ledger.stale_copies and i in buffers}
-            numbers = _numbers(
-                {i: _summed(buffer) for i, buffer in buffers.items()}, {i: _summed(s) for i, s in stale.items()}
-            )
-        mixed = max(verdict.stale.values(), default=1 if buffers else 0)
-        item = _Queued(fields, fields["step"], judged, ledger, None, mixed, numbers, bool(stale))
+        stale = [i for i in verdict.stale if i in ledger.stale_copies and i in buffers]
+        if not stale:
+            self._add_norm(item, list(buffers.values()), is_plain(buffers.values()))
+            item.windows_mixed = mixed if buffers else 0
+        else:
+            with torch.no_grad():
+                parts = {i: _summed(ledger.stale_copies[i]) for i in stale}
+                item.numbers = _numbers({i: _summed(buffer) for i, buffer in buffers.items()}, parts)
+            item.stale = True
         self._add(item, optimizer)
         waits = any(buffer.device.type != "cpu" for buffer in buffers.values())
-        if (judged and not waits) or self._is_full():
+        if (judged and not waits) or len(self._queue) >= BLOCK:
             self.flush(deliver)
 
     def put_sound(
-        self, fields: dict[str, Any], step: int, ledger: Ledger, optimizer: Optimizer, deliver: _Deliver
+        self,
+        fields: dict[str, Any],
+        step: int,
+        ledger: Ledger,
+        optimizer: Optimizer,
+        gradients: list[Tensor] | None,
+        plain: bool,
+        deliver: _Deliver,
     ) -> None:
-        """Queue the norms of a window that is fresh as a whole, in as few operations as there are.
+        """Queue the norm of a window that is fresh as a whole, in as few operations as there are.
 
         Args:
             fields: What the `Window` will hold besides its step and its deep values; shared by many windows.
             step: The step.
             ledger: The optimizer's ledger.
-            optimizer: The optimizer, whose gradients are on no graph and not mixed with anything.
+            optimizer: The optimizer.
+            gradients: Its gradients, not mixed with anything; None when they are lost.
+            plain: What `is_plain` said of them in a window before; a sparse gradient since then is noticed.
             deliver: As for `put`.
         """
-        gradients = [parameter.grad for group in optimizer.param_groups for parameter in group["params"]]
-        present = [gradient for gradient in gradients if gradient is not None]
+        item = _Queued(fields, step, False, ledger, None, 1, [], unknown=gradients is None)
+        if gradients is not None:
+            self._add_norm(item, gradients, plain)
+        self._add(item, optimizer)
+        if len(self._queue) >= BLOCK:
+            self.flush(deliver)
+
+    def _add_norm(self, item: _Queued, gradients: list[Tensor], plain: bool) -> None:
         recording = torch.is_grad_enabled()
         torch.set_grad_enabled(False)  # `torch.no_grad` is one of the signals that observers listen to
         try:
-            if {gradient.layout for gradient in present} != {torch.strided} or set(map(type, present)) != {Tensor}:
-                present = [_summed(gradient) for gradient in present]
-            numbers = list(torch._foreach_norm(present))
-            if len(numbers) > FEW_TENSORS or (numbers and numbers[0].device.type != "cpu"):
-                numbers = [_combined(numbers)]
+            if plain:
+                try:
+                    item.consumed = math.hypot(*map(float, torch._foreach_norm(gradients)))
+                except (NotImplementedError, RuntimeError):  # of a gradient that has become sparse
+                    plain = False
+            if not plain and gradients:
+                item.numbers = [_norm([_summed(gradient) for gradient in gradients])]
         finally:
             torch.set_grad_enabled(recording)
-        self._add(_Queued(fields, step, False, ledger, None, 1, numbers), optimizer)
-        if self._is_full():
-            self.flush(deliver)
-
-    def _is_full(self) -> bool:
-        return len(self._queue) >= BLOCK or self._numbers >= MOST_NUMBERS
 
     def _add(self, item: _Queued, optimizer: Optimizer) -> None:
         rate = optimizer.param_groups[0].get("lr") if optimizer.param_groups else None
@@ -125,22 +141,32 @@ class Deep:
         else:
             item.learning_rate = rate
         self._queue.append(item)
-        self._numbers += len(item.numbers)
 
     def flush(self, deliver: _Deliver) -> None:
-        """Read everything queued and deliver the records."""
-        queue, self._queue, self._numbers = self._queue, [], 0
-        if not queue:
-            return
-        values = self._reader.read([number for item in queue for number in item.numbers])
+        """Read what is queued and deliver the records."""
+        queue, self._queue = self._queue, []
+        numbers = [number for item in queue for number in item.numbers]
+        values = self._reader.read(numbers) if numbers else []
         start = 0
         for item in queue:
             part = values[start : start + len(item.numbers)]
             start += len(item.numbers)
             if item.rate_is_tensor:
                 item.learning_rate = part.pop()
-            record = Window(**{**item.fields, "step": item.step}, deep=_values(item, part))
+            values_of_window = None if item.unknown else _values(item, part)
+            record = Window(**{**item.fields, "step": item.step}, deep=values_of_window)
             deliver(record, item.judged, item.ledger.number, item.ledger)
+
+
+def is_plain(gradients: Iterable[Tensor]) -> bool:
+    """Whether these are ordinary dense tensors of full precision on the CPU, whose norms can be read as they are."""
+    return all(
+        type(gradient) is Tensor
+        and gradient.layout is torch.strided
+        and gradient.dtype in FULL
+        and gradient.device.type == "cpu"
+        for gradient in gradients
+    )
 
 
 def _summed(gradient: Tensor) -> Tensor:
@@ -149,47 +175,37 @@ def _summed(gradient: Tensor) -> Tensor:
 
 
 def _norm(tensors: list[Tensor]) -> Tensor:
-    """The 2-norm over all tensors as one 0-d tensor; zero for none."""
-    return _combined(list(torch._foreach_norm([plain(tensor) for tensor in tensors])))
-
-
-def _combined(norms: list[Tensor]) -> Tensor:
-    """The 2-norm over the parts these are the norms of."""
-    if len({(norm.device, norm.dtype) for norm in norms}) > 1:
-        norms = [norm.to(norms[0].device, torch.float32) for norm in norms]
-    return norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
+    """The 2-norm over all tensors as one 0-d tensor."""
+    parts = norms(tensors)
+    if len({(part.device, part.dtype) for part in parts}) > 1:
+        parts = [part.to(parts[0].device, torch.float32) for part in parts]
+    return parts[0] if len(parts) == 1 else torch.linalg.vector_norm(torch.stack(parts))
 
 
 def _numbers(consumed: dict[int, Tensor], stale: dict[int, Tensor]) -> list[Tensor]:
     """What the values are computed from.
 
-    Norms whose own 2-norm is that of the consumed gradient; with stale parts that norm, then the norms of the untouched
-    rest, of the stale and of the fresh parts, and g . f.
+    Norms of the consumed gradient, of the part of it that no stale one touched, of the stale and of the fresh parts,
+    and g . f.
     """
-    if not consumed:
-        return []
-    if not stale and len(consumed) <= FEW_TENSORS and all(item.device.type == "cpu" for item in consumed.values()):
-        return list(torch._foreach_norm([plain(buffer) for buffer in consumed.values()]))
-    numbers = [_norm(list(consumed.values()))]
-    if not stale:
-        return numbers
     rest = [buffer for i, buffer in consumed.items() if i not in stale]
     now = [consumed[i] for i in stale]
     # The fresh part by subtraction, tensor by tensor: from norms alone it would drown in rounding once the stale part
     # is large.
     fresh = [_summed(torch.sub(a, b)) for a, b in zip(now, stale.values(), strict=True)]
-    along = torch.stack([torch.sum(plain(a * b)).to(numbers[0]) for a, b in zip(now, fresh, strict=True)]).sum()
-    nothing = torch.zeros_like(numbers[0])
-    return [*numbers, _norm(rest) if rest else nothing, _norm(list(stale.values())), _norm(fresh), along]
+    total = _norm(list(consumed.values()))
+    along = torch.stack([torch.sum(plain(a * b)).to(total) for a, b in zip(now, fresh, strict=True)]).sum()
+    untouched = _norm(rest) if rest else torch.zeros_like(total)
+    return [total, untouched, _norm(list(stale.values())), _norm(fresh), along]
 
 
 def _values(item: _Queued, numbers: list[float]) -> DeepValues:
     """The values of one window from g = s + f: consumed g, stale s, fresh f."""
-    consumed = math.hypot(*numbers) if not item.stale else numbers[0]
     if not item.stale:
+        consumed = item.consumed if item.consumed is not None else numbers[0] if numbers else 0.0
         cosine = 1.0 if consumed > 0.0 and math.isfinite(consumed) else None
         return DeepValues(consumed, consumed, 0.0, cosine, item.learning_rate, item.windows_mixed)
-    _, rest, stale, fresh, along = numbers
+    consumed, rest, stale, fresh, along = numbers
     fresh = math.hypot(fresh, rest)
     along += rest * rest
     cosine = along / (consumed * fresh) if consumed and fresh else math.nan

@@ -22,12 +22,13 @@ def norms(tensors: Sequence[Tensor]) -> list[Tensor]:
     """
     with torch.no_grad():
         local = [plain(tensor) for tensor in tensors]
-        if all(tensor.dtype in _FULL for tensor in local):
+        if all(tensor.dtype in FULL for tensor in local):
             return list(torch._foreach_norm(local))
         return [torch.linalg.vector_norm(tensor, dtype=_wide(tensor.dtype)) for tensor in local]
 
 
-_FULL = (torch.float32, torch.float64)
+FULL = (torch.float32, torch.float64)
+"""Dtypes wide enough for the 2-norm of their own numbers."""
 
 
 def plain(tensor: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ from gradkit.observe.optimizers import OptimizerBook, living_optimizers
 from gradkit.observe.places import locate
 from gradkit.observe.roster import Roster
 from gradkit.observe.sites import Site, find_site
+from gradkit.observe.sound_windows import SoundWindows
 from gradkit.observe.steady import is_capturing
 from gradkit.observe.targets import sort_targets
 from gradkit.observe.unused_forwards import UnusedForwards
@@ -421,7 +422,7 @@ class Monitor(OptimizerBook):
             if is_steady and self._leaves_only_the_ledger():
                 windows = self._roster.wakes_at - self.backwards_seen - 1
                 if windows >= 1 and len(TAP.monitors) == 1:
-                    TAP.short.begin(self, ledger, optimizer, windows, self._recorder(ledger))
+                    TAP.short.begin(self, ledger, optimizer, windows, self._writer(ledger, optimizer))
             return
         try:
             if ledger.number in self._wrapped:
@@ -450,20 +451,12 @@ class Monitor(OptimizerBook):
             and not (calls["enter_backward"] or calls["leave_backward"] or calls["before_step"] or calls["after_step"])
         )
 
-    def _recorder(self, ledger: Ledger) -> Callable[[Optimizer, int], None] | None:
-        """What writes the record of a window that is followed the short way, from its number since that began."""
+    def _writer(self, ledger: Ledger, optimizer: Optimizer) -> SoundWindows | None:
+        """What writes the records of windows that are followed the short way."""
         if not self._every_window:
             return None
         fields = self._plain_fields(ledger, _CLEAN, elsewhere=1, forward_recorded=None) | {"backwards": 1}
-        first = ledger.steps
-
-        def record(optimizer: Optimizer, window: int) -> None:
-            if self.deep:
-                self._deep.put_sound(fields, first + window, ledger, optimizer, self._deliver)
-            else:
-                self._deliver(Window(**{**fields, "step": first + window}), False, ledger.number, ledger)
-
-        return record
+        return SoundWindows(fields, ledger, optimizer, self._deep if self.deep else None, self._deliver)
 
     def resume_step(self, ledger: Ledger) -> None:
         """An optimizer is stepping, on what its backward left."""

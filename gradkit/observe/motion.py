@@ -96,6 +96,7 @@ class Motion:
     Attributes:
         parameters: Its parameters while it is looked at; between looks nothing of the run is kept alive.
         ids: Their identities.
+        sample: Where their samples lie, made when the first ones are taken in a look.
         start: Checksums of all of them before the first measured step.
         moves: A step was seen to change something.
         still: Measured steps with gradients that changed nothing.
@@ -111,7 +112,7 @@ class Motion:
     reference: weakref.ref[Optimizer]
     parameters: list[Tensor]
     ids: list[int]
-    sample: Sample
+    sample: Sample | None
     start: list[Tensor | None]
     moves: bool = False
     still: int = 0
@@ -136,7 +137,7 @@ class Motion:
             weakref.ref(optimizer, died),
             parameters,
             list(map(id, parameters)),
-            Sample(parameters),
+            None,
             checksums(parameters),
         )
 
@@ -146,12 +147,23 @@ class Motion:
         if self.reference() is not optimizer or list(map(id, held)) != self.ids:
             return False
         if not self.parameters:
-            self.parameters, self.sample = held, Sample(held)
+            self.parameters = held
         return True
+
+    @property
+    def waits(self) -> bool:
+        """Whether reading its numbers means waiting for a device."""
+        return self.sample is not None and self.sample.waits
+
+    def take(self) -> None:
+        """Take the samples before a step."""
+        if self.sample is None:
+            self.sample = Sample(self.parameters)
+        self.before = self.sample.take()
 
     def release(self) -> None:
         """Let go of the parameters and of what is half measured until the next look."""
-        self.parameters, self.sample, self.before = [], Sample([]), None
+        self.parameters, self.sample, self.before = [], None, None
         self.rows.clear()
         self._forget_sizes()
 
@@ -161,7 +173,7 @@ class Motion:
 
     def measure(self, optimizer: Optimizer, step: int, loss: Tensor | None, reader: Reader) -> None:
         """Queue the numbers of a step that is over; `before` was taken when it began."""
-        if self.before is None:
+        if self.before is None or self.sample is None:
             return
         with torch.no_grad():
             numbers = self.sample.compare(self.before, self.sample.take())

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from gradkit.records import Record
 
 
+SOUND_SLEEP = 16
+"""Backward calls of a sleep from which on it may be lengthened or cut a little, to end together with another."""
+
+
 class Roster:
     """The observers that some active rule needs.
 
@@ -67,9 +71,17 @@ class Roster:
             self.calls[event] = [call for call in calls if call[0] is not observer]
 
     def pause(self, observer: Observer, backwards: float = math.inf) -> None:
-        """Tell an observer no event until that many further backward calls have begun; a sleeping observer is free."""
+        """Tell an observer no event until that many further backward calls have begun; a sleeping observer is free.
+
+        Whoever wakes up ends the short way (`gradkit.observe.steady`) for all, so a long sleep ends where another one
+        ends if that is between an eighth earlier and twice as late.
+        """
         self._unlisten(observer)
-        self._asleep[observer] = self._monitor.backwards + backwards
+        due = self._monitor.backwards + backwards
+        if SOUND_SLEEP <= backwards < math.inf:
+            others = [other for other in self._asleep.values() if -backwards / 8 <= other - due <= backwards]
+            due = min(others, default=due)
+        self._asleep[observer] = due
         self.wakes_at = min(self._asleep.values())
 
     def resume(self, observer: Observer) -> None:

@@ -18,7 +18,7 @@ import operator
 import sys
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -35,6 +35,8 @@ READY, RUNNING, DEPOSITED, STEPPING, OFF = range(5)
 """Where in a window a loop is: before its backward, in it, after it, in the optimizer's step; or not followed here."""
 
 reference = weakref.ref
+gradient_of = operator.attrgetter("grad")
+version_of = operator.attrgetter("_version")
 
 _StepHook = Callable[["Optimizer", tuple[Any, ...], dict[str, Any]], None]
 
@@ -42,6 +44,23 @@ _StepHook = Callable[["Optimizer", tuple[Any, ...], dict[str, Any]], None]
 def is_capturing() -> bool:
     """Whether a CUDA graph is being captured on the current stream: nothing may be read or queued then."""
     return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
+
+
+class WindowWriter(Protocol):
+    """Writes the records of windows that are followed the short way.
+
+    Attributes:
+        late: The optimizer's step leaves gradients of version 0 as they are, so that they may be read after it, when
+            they are in the processor's caches anyway.
+    """
+
+    late: bool
+
+    def before_step(self, optimizer: Optimizer, window: int) -> None:
+        """Write the record of a window, given its number since the short way began."""
+
+    def after_step(self, optimizer: Optimizer, window: int, gradients: list[Tensor] | None) -> None:
+        """The same after the step, with all gradients; None when they may have been written to."""
 
 
 class ShortWay(NamedTuple):
@@ -53,7 +72,7 @@ class ShortWay(NamedTuple):
         after_step: What torch calls after every optimizer step.
         begin: Follow a loop: the only monitor of the process, its only ledger, between a step and the next backward
             and with no doubt open, the optimizer, the windows after which an observer wakes up and the loop is to be
-            followed the long way again, and what writes the record of a window, given its number, if records are read.
+            followed the long way again, and what writes the records of windows, if they are read.
         phase: Where in the window the loop is.
         windows: Windows followed to their end since `begin`.
         clipped: All gradients were scaled by one factor: what a backward left is what is there now.
@@ -64,7 +83,7 @@ class ShortWay(NamedTuple):
     engine: Callable[[Callable[..., Any]], Callable[..., Any]]
     before_step: _StepHook
     after_step: _StepHook
-    begin: Callable[[Monitor, Ledger, Optimizer, float, Callable[[Optimizer, int], None] | None], None]
+    begin: Callable[[Monitor, Ledger, Optimizer, float, WindowWriter | None], None]
     phase: Callable[[], int]
     windows: Callable[[], int]
     clipped: Callable[[], None]
@@ -83,9 +102,12 @@ def short_way(tap: Tap) -> ShortWay:
     probe: Any = None
     left: Any = None  # a weak reference to what the backward left in the probe
     left_version = 0
-    consumed: list[Any] = []  # by the last step: parameter, weak reference to its gradient or None, version; and so on
+    stepped: list[Tensor] = []  # the parameters of the last step
+    held: list[Any] = []  # weak references to what it consumed, None where there was nothing
+    versions: list[int] = []  # and their versions
     weight_version = 0
-    record: Callable[[Optimizer, int], None] | None = None
+    writer: WindowWriter | None = None
+    unwritten = False  # the record of the running step is written after it
     followed: _Followed | None = None
 
     # --- the hooks: the usual answers only -----------------------------------------------------------------------
@@ -128,7 +150,7 @@ def short_way(tap: Tap) -> ShortWay:
         return _engine_run_backward
 
     def before_step(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        nonlocal phase
+        nonlocal phase, unwritten
         if is_dynamo_compiling():
             return
         try:
@@ -140,36 +162,41 @@ def short_way(tap: Tap) -> ShortWay:
                     and deposit._version == left_version
                     and not (cuda and is_capturing())
                 ):
-                    if record is not None:
-                        record(optimizer, windows)
-                    phase = STEPPING
+                    phase = STEPPING  # first: whoever gets the record may end the short way
+                    if writer is not None:
+                        unwritten = writer.late and left_version == 0
+                        if not unwritten:
+                            writer.before_step(optimizer, windows)
                     return
         except Exception as error:  # our own bug must not stop training; it becomes GK900
             tap.contain("before_step", error)
         tap.before_step(optimizer, args, kwargs)
 
     def after_step(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        nonlocal phase, groups, consumed, weight_version, windows
+        nonlocal phase, groups, stepped, held, versions, weight_version, windows, unwritten
         if is_dynamo_compiling():
             return
         try:
             if phase == STEPPING:  # of this optimizer: another one that began to step inside would have ended it
                 groups = optimizer.param_groups
-                seen: list[Any] = []
+                stepped = []
                 for group in groups:
-                    for parameter in group["params"]:
-                        gradient = parameter.grad
-                        seen.append(parameter)
-                        if gradient is None:
-                            seen.append(None)
-                            seen.append(0)
-                        else:
-                            seen.append(reference(gradient))
-                            seen.append(gradient._version)
-                consumed = seen
+                    stepped += group["params"]
+                gradients = list(map(gradient_of, stepped))
+                try:
+                    held = list(map(reference, gradients))
+                    versions = list(map(version_of, gradients))
+                    untouched = not any(versions)
+                except TypeError:  # one has none
+                    untouched = False
+                    held = [None if item is None else reference(item) for item in gradients]
+                    versions = [0 if item is None else item._version for item in gradients]
                 weight_version = probe._version
                 phase = READY
                 windows += 1
+                if unwritten and writer is not None:
+                    unwritten = False
+                    writer.after_step(optimizer, windows - 1, gradients if untouched else None)
                 if windows >= last:
                     tap.fold()
                 return
@@ -184,16 +211,16 @@ def short_way(tap: Tap) -> ShortWay:
         ledger: Ledger,
         optimizer: Optimizer,
         last_window: float,
-        record_window: Callable[[Optimizer, int], None] | None,
+        window_writer: WindowWriter | None,
     ) -> None:
-        nonlocal phase, windows, last, key, groups, probe, consumed, record, followed
+        nonlocal phase, windows, last, key, groups, probe, stepped, writer, unwritten, followed
         windows = 0
         last = int(min(last_window, sys.maxsize))
         key = id(optimizer)
         groups = optimizer.param_groups
         probe = ledger.parameters[ledger.probe]
-        consumed = []
-        record = record_window
+        stepped = []
+        writer, unwritten = window_writer, False
         followed = _Followed(monitor, ledger)
         phase = READY
 
@@ -206,19 +233,22 @@ def short_way(tap: Tap) -> ShortWay:
     def sync() -> None:
         if followed is not None:
             followed.count(windows, phase)
-            if not followed.has_parameters(consumed[::3]):
+            if not followed.has_parameters(stepped):
                 tap.fold()
 
     def hand_over() -> None:
-        nonlocal phase, groups, probe, left, consumed, record, followed
+        nonlocal phase, groups, probe, left, stepped, held, versions, writer, followed
         if followed is None:
             return
         was, phase = phase, OFF
         given_up, followed = followed, None
         given_up.count(windows, was)
-        given_up.resume(was, windows, consumed, weight_version, left, left_version)
-        record = None
-        groups, probe, left, consumed = [], None, None, []  # nothing of the program's is kept alive
+        if was == STEPPING and unwritten and writer is not None:  # the step raised, or somebody asks while it runs
+            given_up.write_unread(writer, windows)
+        given_up.resume(was, windows, stepped, held, versions, weight_version, left, left_version)
+        writer = None
+        groups, stepped, held, versions = [], [], [], []  # nothing of the program's is kept alive
+        probe = left = None
 
     return ShortWay(engine, before_step, after_step, begin, lambda: phase, lambda: windows, clipped, sync, hand_over)
 
@@ -256,11 +286,19 @@ class _Followed:
         known = self.ledger.parameters
         return not parameters or (len(parameters) == len(known) and all(map(operator.is_, parameters, known)))
 
+    def write_unread(self, writer: WindowWriter, window: int) -> None:
+        """Write the record of a step that is not over, without what was to be read after it."""
+        optimizer = self.ledger.reference()
+        if optimizer is not None:
+            writer.after_step(optimizer, window, None)
+
     def resume(
         self,
         phase: int,
         windows: int,
-        consumed: list[Any],
+        stepped: list[Tensor],
+        held: list[Any],
+        versions: list[int],
         weight_version: int,
         left: weakref.ref[Tensor] | None,
         left_version: int,
@@ -268,14 +306,14 @@ class _Followed:
         """The ledger and the monitor go on where the short way ends."""
         ledger = self.ledger
         if windows:
-            known = self.has_parameters(consumed[::3])
+            known = self.has_parameters(stepped)
             optimizer = ledger.reference()
             if not known and optimizer is not None:
                 ledger.adopt(optimizer)
                 ledger.uncertain = False
-                known = self.has_parameters(consumed[::3])
+                known = self.has_parameters(stepped)
             if known:
-                ledger.held, ledger.held_versions = consumed[1::3], consumed[2::3]
+                ledger.held, ledger.held_versions = held, versions
                 ledger.weight_version = weight_version
             else:  # its groups have changed twice
                 ledger.forget()

@@ -168,7 +168,7 @@ class MembershipObserver(Observer):
         seconds = (now - self._since[0]) / max(1, backwards - self._since[1])
         self._since = (now, backwards)
         affordable = self._spent / max(SHARE * seconds, 1e-9)
-        pause = min(2.0 ** (self._looks + 1), max(8.0, affordable), MAX_PAUSE)
+        pause = min(2.0 ** (self._looks + 1), max(64.0, affordable), MAX_PAUSE)
         self._spent = 0.0
         self._looks += 1
         self._looked = self._walks = self._backwards = 0

@@ -82,7 +82,7 @@ class UpdatesObserver(Observer):
             self._said[id(optimizer)] = set()
             self._declared[id(optimizer)] = self._declared_frozen(motion) if self.monitor.frozen else set()
         if self._measures(motion):
-            motion.before = motion.sample.take()
+            motion.take()
         if "frozen" not in self._said[id(optimizer)]:
             reader = self.monitor.reader
             looks = [
@@ -107,7 +107,7 @@ class UpdatesObserver(Observer):
         self._judge_frozen(optimizer, step)
         motion.measure(optimizer, step, self._loss, self.monitor.reader)
         self._loss = None
-        if motion.rows and (not motion.sample.waits or len(motion.rows) >= BLOCK):
+        if motion.rows and (not motion.waits or len(motion.rows) >= BLOCK):
             motion.read(self.monitor.reader)
             self._judge_motion(motion, step)
         self._steps += 1
@@ -154,7 +154,7 @@ class UpdatesObserver(Observer):
     def _rest(self) -> None:
         now, backwards = time.perf_counter(), self.monitor.backwards
         seconds = (now - self._since[0]) / max(1, backwards - self._since[1])
-        pause = min(2.0 ** (self._looks + 1), max(8.0, self._spent / max(SHARE * seconds, 1e-9)), MAX_PAUSE)
+        pause = min(2.0 ** (self._looks + 1), max(64.0, self._spent / max(SHARE * seconds, 1e-9)), MAX_PAUSE)
         self._since = (now, backwards)
         self._spent = 0.0
         self._looks += 1

@@ -34,10 +34,17 @@ if TYPE_CHECKING:
 READY, RUNNING, DEPOSITED, STEPPING, OFF = range(5)
 """Where in a window a loop is: before its backward, in it, after it, in the optimizer's step; or not followed here."""
 
+MANY = 12
+"""Parameters from which on three passes in C are faster than one in Python."""
+
 reference = weakref.ref
 gradient_of = operator.attrgetter("grad")
 version_of = operator.attrgetter("_version")
 
+_Lists = tuple[list[Any], list[Any], list[int]]
+_Consumed = list[Any] | _Lists
+"""By the last step: a list of parameter, weak reference to its gradient or None, version, and so on; or of each kind a
+list."""
 _StepHook = Callable[["Optimizer", tuple[Any, ...], dict[str, Any]], None]
 
 
@@ -99,12 +106,11 @@ def short_way(tap: Tap) -> ShortWay:
     last = 0
     key = 0
     groups: list[dict[str, Any]] = []
+    many = False  # parameters, all with a gradient
     probe: Any = None
     left: Any = None  # a weak reference to what the backward left in the probe
     left_version = 0
-    stepped: list[Tensor] = []  # the parameters of the last step
-    held: list[Any] = []  # weak references to what it consumed, None where there was nothing
-    versions: list[int] = []  # and their versions
+    consumed: _Consumed = []
     weight_version = 0
     writer: WindowWriter | None = None
     unwritten = False  # the record of the running step is written after it
@@ -164,7 +170,7 @@ def short_way(tap: Tap) -> ShortWay:
                 ):
                     phase = STEPPING  # first: whoever gets the record may end the short way
                     if writer is not None:
-                        unwritten = writer.late and left_version == 0
+                        unwritten = many and left_version == 0 and writer.late
                         if not unwritten:
                             writer.before_step(optimizer, windows)
                     return
@@ -173,36 +179,60 @@ def short_way(tap: Tap) -> ShortWay:
         tap.before_step(optimizer, args, kwargs)
 
     def after_step(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        nonlocal phase, groups, stepped, held, versions, weight_version, windows, unwritten
+        nonlocal phase, groups, consumed, weight_version, windows
         if is_dynamo_compiling():
             return
         try:
             if phase == STEPPING:  # of this optimizer: another one that began to step inside would have ended it
                 groups = optimizer.param_groups
-                stepped = []
-                for group in groups:
-                    stepped += group["params"]
-                gradients = list(map(gradient_of, stepped))
-                try:
-                    held = list(map(reference, gradients))
-                    versions = list(map(version_of, gradients))
-                    untouched = not any(versions)
-                except TypeError:  # one has none
-                    untouched = False
-                    held = [None if item is None else reference(item) for item in gradients]
-                    versions = [0 if item is None else item._version for item in gradients]
-                weight_version = probe._version
-                phase = READY
-                windows += 1
-                if unwritten and writer is not None:
-                    unwritten = False
-                    writer.after_step(optimizer, windows - 1, gradients if untouched else None)
+                seen: list[Any] = []
+                if many:
+                    after_step_of_many(optimizer)
+                else:
+                    for group in groups:
+                        for parameter in group["params"]:
+                            gradient = parameter.grad
+                            seen.append(parameter)
+                            if gradient is None:
+                                seen.append(None)
+                                seen.append(0)
+                            else:
+                                seen.append(reference(gradient))
+                                seen.append(gradient._version)
+                    consumed = seen
+                    weight_version = probe._version
+                    phase = READY
+                    windows += 1
                 if windows >= last:
                     tap.fold()
                 return
         except Exception as error:  # our own bug must not stop training; it becomes GK900
             tap.contain("after_step", error)
         tap.after_step(optimizer)
+
+    def after_step_of_many(optimizer: Optimizer) -> None:
+        """The same where there are many parameters, and where a record is written after the step."""
+        nonlocal phase, many, consumed, weight_version, windows, unwritten
+        stepped: list[Tensor] = []
+        for group in groups:
+            stepped += group["params"]
+        gradients = list(map(gradient_of, stepped))
+        whole = True
+        held: list[weakref.ref[Tensor] | None]
+        try:
+            held = list(map(reference, gradients))
+            versions = list(map(version_of, gradients))
+        except TypeError:  # one has none
+            many = whole = False
+            held = [None if item is None else reference(item) for item in gradients]
+            versions = [0 if item is None else item._version for item in gradients]
+        consumed = (stepped, held, versions)
+        weight_version = probe._version
+        phase = READY
+        windows += 1
+        if unwritten and writer is not None:
+            unwritten = False
+            writer.after_step(optimizer, windows - 1, gradients if whole and not any(versions) else None)
 
     # --- the way in and out --------------------------------------------------------------------------------------
 
@@ -213,13 +243,14 @@ def short_way(tap: Tap) -> ShortWay:
         last_window: float,
         window_writer: WindowWriter | None,
     ) -> None:
-        nonlocal phase, windows, last, key, groups, probe, stepped, writer, unwritten, followed
+        nonlocal phase, windows, last, key, groups, many, probe, consumed, writer, unwritten, followed
         windows = 0
         last = int(min(last_window, sys.maxsize))
         key = id(optimizer)
         groups = optimizer.param_groups
+        many = len(ledger.parameters) >= MANY
         probe = ledger.parameters[ledger.probe]
-        stepped = []
+        consumed = []
         writer, unwritten = window_writer, False
         followed = _Followed(monitor, ledger)
         phase = READY
@@ -233,11 +264,11 @@ def short_way(tap: Tap) -> ShortWay:
     def sync() -> None:
         if followed is not None:
             followed.count(windows, phase)
-            if not followed.has_parameters(stepped):
+            if not followed.has_parameters(_by_kind(consumed)[0]):
                 tap.fold()
 
     def hand_over() -> None:
-        nonlocal phase, groups, probe, left, stepped, held, versions, writer, followed
+        nonlocal phase, groups, probe, left, consumed, writer, followed
         if followed is None:
             return
         was, phase = phase, OFF
@@ -245,10 +276,9 @@ def short_way(tap: Tap) -> ShortWay:
         given_up.count(windows, was)
         if was == STEPPING and unwritten and writer is not None:  # the step raised, or somebody asks while it runs
             given_up.write_unread(writer, windows)
-        given_up.resume(was, windows, stepped, held, versions, weight_version, left, left_version)
+        given_up.resume(was, windows, consumed, weight_version, left, left_version)
         writer = None
-        groups, stepped, held, versions = [], [], [], []  # nothing of the program's is kept alive
-        probe = left = None
+        groups, probe, left, consumed = [], None, None, []  # nothing of the program's is kept alive
 
     return ShortWay(engine, before_step, after_step, begin, lambda: phase, lambda: windows, clipped, sync, hand_over)
 
@@ -260,6 +290,10 @@ ENGINE_WRAPPER = short_way(None).engine(len).__code__  # type: ignore[arg-type]
 def creates_graph(args: tuple[Any, ...]) -> bool:
     """Whether a call of the engine was asked for the graph of the gradients, by the positions all of torch uses."""
     return len(args) > 3 and bool(args[3])
+
+
+def _by_kind(consumed: _Consumed) -> _Lists:
+    return consumed if isinstance(consumed, tuple) else (consumed[::3], consumed[1::3], consumed[2::3])
 
 
 class _Followed:
@@ -296,9 +330,7 @@ class _Followed:
         self,
         phase: int,
         windows: int,
-        stepped: list[Tensor],
-        held: list[Any],
-        versions: list[int],
+        consumed: _Consumed,
         weight_version: int,
         left: weakref.ref[Tensor] | None,
         left_version: int,
@@ -306,6 +338,7 @@ class _Followed:
         """The ledger and the monitor go on where the short way ends."""
         ledger = self.ledger
         if windows:
+            stepped, held, versions = _by_kind(consumed)
             known = self.has_parameters(stepped)
             optimizer = ledger.reference()
             if not known and optimizer is not None:

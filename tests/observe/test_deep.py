@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import gradkit
+from gradkit.observe import steady
 from gradkit.records import Window
 
 
@@ -141,7 +142,7 @@ def masked_from_the_middle_on(parameters: list[torch.nn.Parameter], number: int)
 @pytest.mark.parametrize("kind", OPTIMIZERS)
 def test_norms_are_those_of_what_the_step_was_given_whatever_it_does_to_the_gradients(kind, between) -> None:
     torch.manual_seed(0)
-    parameters = [torch.nn.Parameter(torch.randn(3)) for _ in range(4)]
+    parameters = [torch.nn.Parameter(torch.randn(3)) for _ in range(steady.MANY)]
     optimizer = OPTIMIZERS[kind](parameters)
     found: list[Window] = []
     given: list[float] = []
@@ -162,13 +163,13 @@ def test_norms_are_those_of_what_the_step_was_given_whatever_it_does_to_the_grad
 
 
 def test_norms_are_right_when_a_hook_clears_the_gradients_after_the_step() -> None:
-    parameter = torch.nn.Parameter(torch.ones(4))
-    optimizer = torch.optim.SGD([parameter], lr=0.0)
-    optimizer.register_step_post_hook(lambda *_: parameter.grad.data.zero_())
+    parameters = [torch.nn.Parameter(torch.ones(())) for _ in range(16)]
+    optimizer = torch.optim.SGD(parameters, lr=0.0)
+    optimizer.register_step_post_hook(lambda *_: [parameter.grad.data.zero_() for parameter in parameters])
     found: list[Window] = []
     with gradkit.watch(optimizer, deep=True, on_window=found.append, report="never", select=["GK101"]):
         for _ in range(80):
             optimizer.zero_grad()
-            parameter.sum().backward()
+            torch.stack(parameters).sum().backward()
             optimizer.step()
-    assert [window.deep.grad_norm_l2 for window in found if window.deep] == pytest.approx([2.0] * 80)
+    assert [window.deep.grad_norm_l2 for window in found if window.deep] == pytest.approx([4.0] * 80)

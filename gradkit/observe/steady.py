@@ -57,8 +57,8 @@ class WindowWriter(Protocol):
     """Writes the records of windows that are followed the short way.
 
     Attributes:
-        late: The optimizer's step leaves gradients of version 0 as they are, so that they may be read after it, when
-            they are in the processor's caches anyway.
+        late: A gradient of version 0 after the optimizer's step is what it was before, so that gradients may be read
+            then, from the list that is made of them anyway.
     """
 
     late: bool

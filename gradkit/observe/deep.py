@@ -74,13 +74,12 @@ class Deep:
             optimizer: The optimizer.
             deliver: Takes the record, `judged`, the optimizer's number and its ledger.
         """
-        mixed = max(verdict.stale.values(), default=1)
-        item = _Queued(fields, fields["step"], judged, ledger, None, mixed, [])
         buffers = {i: p.grad for i, p in enumerate(ledger.parameters) if p.grad is not None}
+        mixed = max(verdict.stale.values(), default=1 if buffers else 0)
+        item = _Queued(fields, fields["step"], judged, ledger, None, mixed, [])
         stale = [i for i in verdict.stale if i in ledger.stale_copies and i in buffers]
         if not stale:
             self._add_norm(item, list(buffers.values()), is_plain(buffers.values()))
-            item.windows_mixed = mixed if buffers else 0
         else:
             with torch.no_grad():
                 parts = {i: _summed(ledger.stale_copies[i]) for i in stale}
@@ -109,7 +108,7 @@ class Deep:
             ledger: The optimizer's ledger.
             optimizer: The optimizer.
             gradients: Its gradients, not mixed with anything; None when they are lost.
-            plain: What `is_plain` said of them in a window before; a sparse gradient since then is noticed.
+            plain: What `is_plain` said of them in a window before; that it is no longer so is noticed.
             deliver: As for `put`.
         """
         item = _Queued(fields, step, False, ledger, None, 1, [], unknown=gradients is None)
@@ -125,9 +124,13 @@ class Deep:
         try:
             if plain:
                 try:
-                    item.consumed = math.hypot(*map(float, torch._foreach_norm(gradients)))
-                except (NotImplementedError, RuntimeError):  # of a gradient that has become sparse
+                    parts = torch._foreach_norm(gradients)
+                    plain = all(part.is_cpu and part.dtype in FULL for part in parts)  # the model may have been moved
+                except (NotImplementedError, RuntimeError):  # of none, or of one that has become sparse
                     plain = False
+                else:
+                    if plain:
+                        item.consumed = math.hypot(*map(Tensor.tolist, parts))  # type: ignore[arg-type]  # numbers
             if not plain and gradients:
                 item.numbers = [_norm([_summed(gradient) for gradient in gradients])]
         finally:

@@ -44,6 +44,8 @@ class Tap:
         self.short = short_way(self)
         self.seeds: Sequence[Tensor | None] = ()
         """What the running backward's roots are weighted with: the gradients it starts from."""
+        self.first_to_hear = False
+        """Nobody's global hooks were there before ours, which hear of the end of a step in that order."""
         self._depth = 0
         self._backward_thread = 0
         self._restore: list[tuple[str, Callable[[], bool]]] = []
@@ -90,6 +92,7 @@ class Tap:
         if _CLIPPING_NAME in clipping.__dict__:  # since torch 2.6; both ways to clip by norm go through it
             wrapper = _watched_clipping(clipping.__dict__[_CLIPPING_NAME], self)
             self._replace(clipping, _CLIPPING_NAME, wrapper, f"torch.nn.utils.clip_grad.{_CLIPPING_NAME}")
+        self.first_to_hear = not _optimizer_module._global_optimizer_post_hooks
         before = _optimizer_module.register_optimizer_step_pre_hook(self.short.before_step)
         after = _optimizer_module.register_optimizer_step_post_hook(self.short.after_step)
         self._restore.append(("torch.optim global pre-step hook", _remover(before)))

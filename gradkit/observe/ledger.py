@@ -21,6 +21,7 @@ from torch import Tensor
 
 from gradkit.observe.measure import Reader, norms
 from gradkit.observe.samples import Samples
+from gradkit.observe.steady import gradient_of, held_state
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -483,17 +484,7 @@ class Ledger:
 
     def snapshot(self, verdict: Verdict) -> None:
         """Remember what the step consumed; after this a new window begins."""
-        held: list[weakref.ref[Tensor] | None] = []
-        versions: list[int] = []
-        reference = weakref.ref
-        for parameter in self.parameters:
-            buffer = parameter.grad
-            if buffer is None:
-                held.append(None)
-                versions.append(0)
-            else:
-                held.append(reference(buffer))
-                versions.append(buffer._version)
+        held, versions = held_state(list(map(gradient_of, self.parameters)))
         self.held, self.held_versions = held, versions
         self.undecided = True
         self.held_deposited = self.deposits > 0 or (self.held_deposited and verdict.reused)

@@ -456,7 +456,8 @@ class Monitor(OptimizerBook):
         if not self._every_window:
             return None
         fields = self._plain_fields(ledger, _CLEAN, elsewhere=1, forward_recorded=None) | {"backwards": 1}
-        return SoundWindows(fields, ledger, optimizer, self._deep if self.deep else None, self._deliver)
+        taker = self._deep if self.deep else None
+        return SoundWindows(fields, ledger, optimizer, taker, TAP.first_to_hear, self._deliver)
 
     def resume_step(self, ledger: Ledger) -> None:
         """An optimizer is stepping, on what its backward left."""

@@ -53,6 +53,17 @@ def is_capturing() -> bool:
     return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
 
 
+def held_state(gradients: list[Tensor | None]) -> tuple[list[weakref.ref[Tensor] | None], list[int]]:
+    """Weak references to gradients, None where there is none, and their versions."""
+    try:
+        return list(map(reference, gradients)), list(map(version_of, gradients))  # type: ignore[arg-type]
+    except TypeError:  # one of them is None
+        return (
+            [None if item is None else reference(item) for item in gradients],
+            [0 if item is None else item._version for item in gradients],
+        )
+
+
 class WindowWriter(Protocol):
     """Writes the records of windows that are followed the short way.
 
@@ -67,7 +78,7 @@ class WindowWriter(Protocol):
         """Write the record of a window, given its number since the short way began."""
 
     def after_step(self, optimizer: Optimizer, window: int, gradients: list[Tensor] | None) -> None:
-        """The same after the step, with all gradients; None when they may have been written to."""
+        """The same after the step, with the gradients there are; None when they may have been written to."""
 
 
 class ShortWay(NamedTuple):
@@ -106,7 +117,7 @@ def short_way(tap: Tap) -> ShortWay:
     last = 0
     key = 0
     groups: list[dict[str, Any]] = []
-    many = False  # parameters, all with a gradient
+    many = False  # parameters
     probe: Any = None
     left: Any = None  # a weak reference to what the backward left in the probe
     left_version = 0
@@ -172,7 +183,7 @@ def short_way(tap: Tap) -> ShortWay:
                     if writer is not None:
                         unwritten = many and left_version == 0 and writer.late
                         if not unwritten:
-                            writer.before_step(optimizer, windows)
+                            write(writer.before_step, optimizer, windows)
                     return
         except Exception as error:  # our own bug must not stop training; it becomes GK900
             tap.contain("before_step", error)
@@ -212,27 +223,27 @@ def short_way(tap: Tap) -> ShortWay:
 
     def after_step_of_many(optimizer: Optimizer) -> None:
         """The same where there are many parameters, and where a record is written after the step."""
-        nonlocal phase, many, consumed, weight_version, windows, unwritten
+        nonlocal phase, consumed, weight_version, windows, unwritten
         stepped: list[Tensor] = []
         for group in groups:
             stepped += group["params"]
         gradients = list(map(gradient_of, stepped))
-        whole = True
-        held: list[weakref.ref[Tensor] | None]
-        try:
-            held = list(map(reference, gradients))
-            versions = list(map(version_of, gradients))
-        except TypeError:  # one has none
-            many = whole = False
-            held = [None if item is None else reference(item) for item in gradients]
-            versions = [0 if item is None else item._version for item in gradients]
+        held, versions = held_state(gradients)
         consumed = (stepped, held, versions)
         weight_version = probe._version
         phase = READY
         windows += 1
         if unwritten and writer is not None:
             unwritten = False
-            writer.after_step(optimizer, windows - 1, gradients if whole and not any(versions) else None)
+            present = [gradient for gradient in gradients if gradient is not None]
+            write(writer.after_step, optimizer, windows - 1, None if any(versions) else present)
+
+    def write(method: Callable[..., None], *args: Any) -> None:
+        """Have a record written; a mistake there does not make the step an unusual one."""
+        try:
+            method(*args)
+        except Exception as error:  # our own bug must not stop training; it becomes GK900
+            tap.contain("record", error)
 
     # --- the way in and out --------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import gradkit
 from gradkit.observe import steady
@@ -173,3 +174,59 @@ def test_norms_are_right_when_a_hook_clears_the_gradients_after_the_step() -> No
             torch.stack(parameters).sum().backward()
             optimizer.step()
     assert [window.deep.grad_norm_l2 for window in found if window.deep] == pytest.approx([4.0] * 80)
+
+
+def test_an_idle_parameter_loses_no_window() -> None:
+    parameters = [torch.nn.Parameter(torch.ones(())) for _ in range(steady.MANY + 1)]
+    optimizer = torch.optim.SGD(parameters, lr=0.0)
+    found: list[Window] = []
+    with gradkit.watch(optimizer, deep=True, on_window=found.append, report="never", select=["GK101"]):
+        for number in range(80):
+            optimizer.zero_grad()
+            torch.stack(parameters if number % 3 == 0 else parameters[1:]).sum().backward()
+            optimizer.step()
+    given = [(steady.MANY + (number % 3 == 0)) ** 0.5 for number in range(80)]
+    assert [window.deep and window.deep.grad_norm_l2 for window in found] == pytest.approx(given)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_norms_are_right_when_a_global_hook_clears_the_gradients_after_the_step(late) -> None:
+    parameters = [torch.nn.Parameter(torch.ones(())) for _ in range(16)]
+    optimizer = torch.optim.SGD(parameters, lr=0.0)
+    found: list[Window] = []
+
+    def clear(*_: object) -> None:
+        for parameter in parameters:
+            parameter.grad = None
+
+    handle = None if late else register_optimizer_step_post_hook(clear)
+    try:
+        with gradkit.watch(optimizer, deep=True, on_window=found.append, report="never", select=["GK101"]):
+            for number in range(80):
+                if late and number == 40:
+                    optimizer.register_step_post_hook(clear)
+                optimizer.zero_grad()
+                torch.stack(parameters).sum().backward()
+                optimizer.step()
+    finally:
+        if handle is not None:
+            handle.remove()
+    lost = [window.step for window in found if window.deep is None]
+    assert lost == ([40] if late else [])
+    assert {window.deep.grad_norm_l2 for window in found if window.deep} == {4.0}
+
+
+def test_a_model_that_is_moved_to_half_precision_is_measured_on() -> None:
+    parameters = [torch.nn.Parameter(torch.ones(16)) for _ in range(16)]
+    optimizer = torch.optim.SGD(parameters, lr=0.0)
+    found: list[Window] = []
+    with gradkit.watch(optimizer, deep=True, on_window=found.append, report="never", select=["GK101"]):
+        for number in range(80):
+            if number == 40:
+                optimizer.zero_grad()
+                for parameter in parameters:
+                    parameter.data = parameter.data.half()
+            optimizer.zero_grad()
+            (torch.stack(parameters).sum() * 20_000.0).backward()  # each norm is too large for a half
+            optimizer.step()
+    assert [window.deep and window.deep.grad_norm_l2 for window in found] == pytest.approx([320_000.0] * 80)

@@ -79,6 +79,17 @@ def test_a_sound_loop_is_watched_without_waiting_between_budgeted_reads(clear):
     assert monitor.findings == ()
 
 
+def test_deep_mode_on_a_cpu_does_not_wait_either():
+    model, optimizer, step = training(to_none)
+    with gradkit.watch(model, optimizer, deep=True, report="never"):
+        for _ in range(WARM_STEPS):
+            step()
+        with counted() as count:
+            for _ in range(200):
+                step()
+    assert count["reads"] == 0
+
+
 def test_deep_values_of_a_device_are_read_in_blocks(monkeypatch):
     # Everything on a device is not plain; on a CPU, where nobody waits, nothing else is either if it is said not to be.
     monkeypatch.setattr("gradkit.observe.sound_windows.is_plain", lambda gradients: False)
@@ -88,8 +99,10 @@ def test_deep_values_of_a_device_are_read_in_blocks(monkeypatch):
         for _ in range(WARM_STEPS):
             step()
         before = monitor.info.reads
-        for _ in range(256):
-            step()
+        with counted() as count:
+            for _ in range(256):
+                step()
+        assert count["reads"] == 0
         # 64 windows at a time; the other reads are looks at whether the weights still move.
         assert 3 <= monitor.info.reads - before <= 6
 

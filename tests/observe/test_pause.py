@@ -72,3 +72,16 @@ def test_a_monitor_started_again_has_new_observers_only(monkeypatch):
     assert last == [*range(11, 21), "grad"]
     assert len(monitor._roster.calls["enter_backward"]) == 1
     assert monitor._roster.wakes_at == float("inf")
+
+
+def test_sleepers_whose_times_are_close_wake_together(monkeypatch):
+    monitor = Monitor(report="never")
+    first, second, third = (Listener(monitor, {}) for _ in range(3))
+    monitor.pause(first, 40)
+    monitor.pause(second, 24)  # up to twice as long is near enough
+    monitor.pause(third, 8)  # a short sleep is one of the first looks, and kept
+    assert monitor._roster.wakes_at == 8
+    monitor._roster.wake(8)
+    assert monitor._roster.wakes_at == 40
+    monitor._roster.wake(40)
+    assert monitor._roster.wakes_at == float("inf")

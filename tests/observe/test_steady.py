@@ -16,6 +16,7 @@ from torch import nn
 import gradkit
 from gradkit.observe import steady
 from gradkit.observe.hooks import TAP
+from gradkit.observe.sound_windows import SoundWindows
 from gradkit.observe.steady import OFF
 from gradkit.records import Window
 
@@ -318,6 +319,22 @@ def test_who_gets_a_record_may_train_another_model_meanwhile(deep):
             main.sound()
     assert [finding.rule for finding in monitor.findings] == []
     assert steps == list(range(CALM + 70))
+
+
+@pytest.mark.parametrize("failing", ["before_step", "after_step"])
+def test_a_mistake_in_writing_a_record_is_said_and_the_loop_goes_on_being_followed(failing, monkeypatch):
+    def mistake(*_: Any) -> None:
+        raise ValueError("ours")
+
+    monkeypatch.setattr(SoundWindows, failing, mistake)
+    loop = Loop()
+    with gradkit.watch(loop.optimizer, report="never", deep=True, select=[*ZEROING, "GK900"]) as monitor:
+        for _ in range(CALM + 70):
+            loop.sound()
+    is_late = steady.MANY == 1
+    assert [finding.rule for finding in monitor.findings] == (["GK900"] if is_late == (failing == "after_step") else [])
+    assert monitor.info.steps == monitor.info.backwards == CALM + 70
+    assert not monitor._open
 
 
 @settings(max_examples=60, deadline=None)

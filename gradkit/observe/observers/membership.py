@@ -34,6 +34,8 @@ WALKS = 8
 """Backward calls walked in one window; more are micro-batches of the same loss."""
 LONGEST_LOOK = 12
 """Windows after which an unfinished suspicion is given up until the next look."""
+LEAST_PAUSE = 64.0
+"""Backward calls slept at least, once the first looks are over."""
 MAX_PAUSE = 4096
 """Backward calls slept at most."""
 MAX_SEARCHES = 8
@@ -168,7 +170,7 @@ class MembershipObserver(Observer):
         seconds = (now - self._since[0]) / max(1, backwards - self._since[1])
         self._since = (now, backwards)
         affordable = self._spent / max(SHARE * seconds, 1e-9)
-        pause = min(2.0 ** (self._looks + 1), max(64.0, affordable), MAX_PAUSE)
+        pause = min(2.0 ** (self._looks + 1), max(LEAST_PAUSE, affordable), MAX_PAUSE)
         self._spent = 0.0
         self._looks += 1
         self._looked = self._walks = self._backwards = 0

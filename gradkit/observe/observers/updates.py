@@ -37,6 +37,8 @@ MAX_SIZES = 3
 """Sets of consecutive ratios of one optimizer that are handed to the rules, which may not agree at once."""
 MEASURE_EVERY = 4
 """Only every so many looks at an optimizer known to move measure its updates; the others look for frozen parameters."""
+LEAST_PAUSE = 64.0
+"""Backward calls slept at least, once the first looks are over."""
 MAX_PAUSE = 4096
 """Backward calls slept at most."""
 
@@ -154,7 +156,7 @@ class UpdatesObserver(Observer):
     def _rest(self) -> None:
         now, backwards = time.perf_counter(), self.monitor.backwards
         seconds = (now - self._since[0]) / max(1, backwards - self._since[1])
-        pause = min(2.0 ** (self._looks + 1), max(64.0, self._spent / max(SHARE * seconds, 1e-9)), MAX_PAUSE)
+        pause = min(2.0 ** (self._looks + 1), max(LEAST_PAUSE, self._spent / max(SHARE * seconds, 1e-9)), MAX_PAUSE)
         self._since = (now, backwards)
         self._spent = 0.0
         self._looks += 1

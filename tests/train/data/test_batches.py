@@ -213,6 +213,21 @@ def test_dtype_is_converted_and_images_keep_their_shape(small_chunks):
     assert features.dtype == targets.dtype == torch.float64
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(3,), (1, 4, 5), ()])
+@pytest.mark.parametrize("gaps", [False, True])
+def test_shuffled_rows_are_gathered_bit_for_bit(small_chunks, dtype, shape, gaps):
+    draw = torch.Generator().manual_seed(0)
+    features = torch.randn(40, *shape, 2, generator=draw).to(dtype)[..., 0]
+    features[0], features[1] = -0.0, torch.nan
+    if not gaps:
+        features = features.contiguous()
+    split = Split(features, torch.arange(40, dtype=dtype))
+    for found, places in Batches(split, 4, seed=0, dtype=dtype).epoch(0):
+        expected = features[places.to(torch.int64)].contiguous()
+        assert torch.equal(found.view(-1).view(torch.uint8), expected.view(-1).view(torch.uint8))
+
+
 def test_start_at_the_end_is_an_empty_epoch_and_beyond_it_an_error():
     batches = Batches(numbered(10), 4, seed=0)
     assert list(batches.epoch(0, 3)) == []

@@ -211,6 +211,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     rows: list[dict[str, Any]] = []
+    pairs = arguments.pairs
 
     def note(what: str, batch: int, figures: dict[str, float], budget: str = "") -> None:
         rows.append({"what": what, "batch": batch, "budget": budget, **figures})
@@ -220,7 +221,7 @@ def main() -> None:
     note(
         "autograd over hand-derived, forward + gradient",
         64,
-        manual_against_autograd(64, arguments.dimensions, arguments.pairs),
+        manual_against_autograd(64, arguments.dimensions, 5 * pairs),  # a pair takes a sixth of a second
         "at least 5",
     )
     with tempfile.TemporaryDirectory() as scratch:
@@ -230,7 +231,6 @@ def main() -> None:
             session = make_session(arguments.samples, arguments.dimensions, folder, batch_size=batch, shuffle="none")
             split = session.dataset.train
             bare = Bare(split.features, split.targets, batch)
-            pairs = arguments.pairs if batch > 64 else max(3, arguments.pairs // 2)
             plain = epoch_of(session, everything=False)
             note("gradkit loop, as stored / bare", batch, paired(plain, bare.epoch, pairs), f"at most {BUDGET[batch]}")
             session.recorder._enabled = False

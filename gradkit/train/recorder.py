@@ -124,5 +124,6 @@ def _combine(norms: Sequence[tuple[Tensor, ...]]) -> list[float]:
 
 def read(values: Sequence[Tensor]) -> list[float]:
     """The numbers of 0-dim tensors, read with one wait for the device."""
-    numbers: list[float] = torch.stack([value.detach() for value in values]).double().tolist()
+    with torch.no_grad():
+        numbers: list[float] = torch.stack(tuple(values)).double().tolist()
     return numbers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,9 @@ class _Queued:
     """The norm of the consumed gradient where that is known already."""
     unknown: bool = False
 
+
+_is_on_cpu = operator.attrgetter("is_cpu")
+_dtype_of = operator.attrgetter("dtype")
 
 _Deliver = Callable[[Window, bool, int, Ledger], None]
 
@@ -125,7 +129,8 @@ class Deep:
             if plain:
                 try:
                     parts = torch._foreach_norm(gradients)
-                    plain = all(part.is_cpu and part.dtype in FULL for part in parts)  # the model may have been moved
+                    # The model may have been moved.
+                    plain = all(map(_is_on_cpu, parts)) and FULL.issuperset(map(_dtype_of, parts))
                 except (NotImplementedError, RuntimeError):  # of none, or of one that has become sparse
                     plain = False
                 else:

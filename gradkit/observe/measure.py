@@ -27,7 +27,7 @@ def norms(tensors: Sequence[Tensor]) -> list[Tensor]:
         return [torch.linalg.vector_norm(tensor, dtype=_wide(tensor.dtype)) for tensor in local]
 
 
-FULL = (torch.float32, torch.float64)
+FULL = frozenset({torch.float32, torch.float64})
 """Dtypes wide enough for the 2-norm of their own numbers."""
 
 

@@ -235,7 +235,7 @@ def short_way(tap: Tap) -> ShortWay:
         windows += 1
         if unwritten and writer is not None:
             unwritten = False
-            present = [gradient for gradient in gradients if gradient is not None]
+            present: Any = gradients if all(held) else [gradient for gradient in gradients if gradient is not None]
             write(writer.after_step, optimizer, windows - 1, None if any(versions) else present)
 
     def write(method: Callable[..., None], *args: Any) -> None:

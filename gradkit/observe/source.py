@@ -171,14 +171,20 @@ def missing(backward: Location | None, step: Location | None) -> list[Statement]
 
 def return_line(file: str, first_line: int) -> int | None:
     """The line of the last `return` with a value in the function that starts at `first_line`."""
-    tree = parse(file)
-    if tree is None:
+    function = function_at(file, first_line)
+    if function is None:
         return None
-    for node in ast.walk(tree):
+    lines = [item.lineno for item in ast.walk(function) if isinstance(item, ast.Return) and item.value is not None]
+    return max(lines, default=None)
+
+
+def function_at(file: str, first_line: int) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+    """The function whose text, its decorators included, starts at `first_line`; None when it is not to be found."""
+    tree = parse(file)
+    for node in ast.walk(tree) if tree is not None else ():
         starts = getattr(node, "lineno", -1), *(item.lineno for item in getattr(node, "decorator_list", ()))
         if isinstance(node, _FUNCTIONS) and first_line in starts:
-            lines = [item.lineno for item in ast.walk(node) if isinstance(item, ast.Return) and item.value is not None]
-            return max(lines, default=None)
+            return node
     return None
 
 

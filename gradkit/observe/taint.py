@@ -12,6 +12,7 @@ import sys
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -41,6 +42,8 @@ class Cut:
         site: The line of the operation.
         disabled: The line that switched gradients off, where that was the cause.
         decorated: The beginning of the function that was called there, where a decorator of it did so.
+        applied: The line that applied the custom function (`torch.autograd.Function`) whose forward the operation is
+            in. Gradients are off there and the function's backward stands for all of it: no cut by itself.
     """
 
     operation: str
@@ -48,6 +51,7 @@ class Cut:
     site: Site
     disabled: Site | None = None
     decorated: Site | None = None
+    applied: Site | None = None
 
 
 _Dead = dict[int, int]
@@ -76,6 +80,7 @@ class Taint(Witness):
         self.bits = {id(parameter): 1 << index for index, parameter in enumerate(parameters)}
         self.used = 0
         self.cuts: list[Cut] = []
+        self._applied: dict[Site, int] = {}
         self._values: dict[int, _Value] = {}
         self._storages: dict[int, tuple[StorageWeakRef, int, _Dead]] = {}
         self._exits: list[_Exit] = []
@@ -174,6 +179,22 @@ class Taint(Witness):
                 found[parameter] = self.cuts[min(numbers)]
         return found
 
+    def through_functions(self, tensors: Sequence[Tensor]) -> dict[int, list[Site]]:
+        """The parameters that reach `tensors` alive and went through custom functions, by id, and where from.
+
+        Args:
+            tensors: The roots of a backward.
+        """
+        live = 0
+        for tensor in tensors:
+            live |= self._of(tensor)[0]
+        found = {
+            parameter: [site for site, mask in self._applied.items() if mask & bit]
+            for parameter, bit in self.bits.items()
+            if live & bit
+        }
+        return {parameter: sites for parameter, sites in found.items() if sites}
+
     # --- what tensors carry -------------------------------------------------------------------------------------------
 
     def _of(self, tensor: Tensor) -> tuple[int, _Dead]:
@@ -184,11 +205,19 @@ class Taint(Witness):
         value = self._values.get(id(tensor))
         if value is not None and value.tensor() is tensor:
             if tensor.grad_fn is not None and not value.had_graph:
-                # Made inside a custom function, whose forward runs without gradients and whose result has them.
-                value.live |= _union(value.dead)
-                value.had_graph = True
+                self._revive(value)
             return value.live, value.dead
         return self._of_storage(tensor)
+
+    def _revive(self, value: _Value) -> None:
+        """A value made inside a custom function, whose forward runs without gradients and whose result has them."""
+        for number, mask in list(value.dead.items()):
+            applied = self.cuts[number].applied
+            if applied is not None:
+                del value.dead[number]
+                value.live |= mask
+                self._applied[applied] = self._applied.get(applied, 0) | mask
+        value.had_graph = True
 
     def _of_storage(self, tensor: Tensor) -> tuple[int, _Dead]:
         """What a tensor carries that was made out of sight, by the memory it shares with one that is known."""
@@ -218,7 +247,7 @@ class Taint(Witness):
                 cause = "no_grad"
         site = find_site(4)
         off = (self._disabled, self._decorated) if cause == "no_grad" else (None, None)
-        self.cuts.append(Cut(operation, cause, site, *off))
+        self.cuts.append(Cut(operation, cause, site, *off, applied=None if torch.is_grad_enabled() else _applied()))
         return len(self.cuts) - 1
 
     def _use(self, constants: Sequence[float], dead: _Dead, operation: str) -> None:
@@ -321,11 +350,20 @@ def _decorated_function() -> Site | None:
     return None
 
 
-def _union(dead: _Dead) -> int:
-    live = 0
-    for mask in dead.values():
-        live |= mask
-    return live
+_APPLY = ("apply", str(Path(str(torch.__file__)).parent / "autograd" / "function.py"))
+
+
+def _applied() -> Site | None:
+    """The user's line that applied the custom function whose forward is running; None outside of one."""
+    depth = 3
+    while True:
+        try:
+            code = sys._getframe(depth).f_code
+        except ValueError:  # the bottom of the stack
+            return None
+        if (code.co_name, code.co_filename) == _APPLY:
+            return find_site(depth + 2)
+        depth += 1
 
 
 def memory_of(tensor: Tensor) -> int | None:

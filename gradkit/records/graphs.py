@@ -76,7 +76,8 @@ class CutPath(Record):
         operation: The operation whose result carried no gradient, such as `detach`, `.data`, `argmax`, `linear`.
         cause: `operation` when the operation itself cuts, `no_grad` or `inference_mode` when gradients were off,
             `number` when the value left as a number or array and came back as a new tensor, `constant` when it left as
-            a number that an operation took beside tensors, `leaf` when it was wrapped as a new leaf.
+            a number that an operation took beside tensors, `leaf` when it was wrapped as a new leaf, `backward` when
+            the graph leads to the parameters but a custom function's own backward returns None for them.
         whole_in_eval: Gradients were off and every module concerned was in eval mode, as for a frozen part.
         conditional: The cut stands under a condition of its own, or that is not known.
         location: The user's line of the cut.

@@ -2,7 +2,8 @@
 
 Reports:    parameters an optimizer holds that never had a gradient while others had, and whose values reached the loss
             only through an operation that drops the graph (`detach`, `.data`, `no_grad`, `argmax`, a round trip through
-            numbers or NumPy, a new leaf, a reentrant checkpoint without inputs that need gradients), with its line.
+            numbers or NumPy, a new leaf, a reentrant checkpoint without inputs that need gradients, a custom function
+            whose own backward returns None for it), with its line.
 Why:        this part of the model keeps its initial values while the loss goes down elsewhere.
 Quiet when: a second, connected path reaches the loss (stop-gradient, straight-through); the parameter or its result is
             unused (idle heads, experts); it is frozen, tied, or called functionally; something else moves it (an
@@ -28,8 +29,11 @@ _CAUSES = {
     "inference_mode": "{0} ran in inference mode",
     "number": "their value left as a number or array and {0} made a new tensor of it",
     "constant": "their value left as a number that {0} took as a constant",
+    "backward": "{0} returned None for them",
     "leaf": "{0} wrapped their value as a new leaf",
 }
+_OPERATION = "the operation that lost the gradient"
+_LABELS = {"backward": "the function was applied here"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +54,7 @@ class SeveredGradientPath(Rule[CutPath], code="GK203", severity=Severity.ERROR, 
             return
         shown = ", ".join(now.parameters[:3]) + (", ..." if len(now.parameters) > 3 else "")
         reason = _CAUSES[now.cause].format(f"`{now.operation}`")
+        way = "took part in the loss, but" if now.cause == "backward" else "reached the loss only through a cut,"
         yield self.finding(
             step=now.step,
             where=now.location,
@@ -59,7 +64,7 @@ class SeveredGradientPath(Rule[CutPath], code="GK203", severity=Severity.ERROR, 
             modules=now.modules,
             message=(
                 f"{len(now.parameters)} parameter(s) of {now.optimizer} ({shown}) had no gradient in {now.steps} steps:"
-                f" they reached the loss only through a cut, {reason}."
+                f" they {way} {reason}."
             ),
             cost="They keep their initial values.",
             remedy=(
@@ -75,5 +80,5 @@ class SeveredGradientPath(Rule[CutPath], code="GK203", severity=Severity.ERROR, 
                 "parameters": len(now.parameters),
                 "whole_in_eval": now.whole_in_eval,
             },
-            labels=[(now.operation_line, "the operation that lost the gradient")] if now.operation_line else [],
+            labels=[(now.operation_line, _LABELS.get(now.cause, _OPERATION))] if now.operation_line else [],
         )

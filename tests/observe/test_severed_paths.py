@@ -128,6 +128,35 @@ def parameter_again(net, x):
     return hidden * 1.0  # cut
 
 
+class Product(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight):
+        ctx.save_for_backward(x, weight)
+        return x @ weight
+
+    @staticmethod
+    def backward(ctx, gradient):
+        x, weight = ctx.saved_tensors
+        return gradient @ weight.t(), x.t() @ gradient
+
+
+class Unconnected(Product):
+    @staticmethod
+    def forward(ctx, x, weight):
+        result = x @ weight  # cut
+        ctx.mark_non_differentiable(result)
+        return result
+
+
+def before_a_function(net, x):
+    hidden = net.body(x).detach()  # cut
+    return Product.apply(hidden, net.head.weight.t()).repeat(1, 3)
+
+
+def without_a_derivative(net, x):
+    return Unconnected.apply(net.body(x), torch.ones(6, 6))
+
+
 CUTS = {
     detach: "detach",
     data: ".data",
@@ -145,6 +174,8 @@ CUTS = {
     new_leaf: "detach",
     aliased: ".data",
     parameter_again: "Parameter",
+    before_a_function: "detach",
+    without_a_derivative: "matmul",
     number_beside: "mul",
     number_doubled_beside: "mul",
 }
@@ -161,7 +192,7 @@ def test_names_operation_and_line(cut):
     (finding,) = findings_of(cut)
     assert finding.rule == "GK203"
     assert finding.evidence["operation"].rstrip("_") == CUTS[cut]
-    assert finding.location.line == line_of(_hidden if cut is decorated else cut)
+    assert finding.location.line == line_of({decorated: _hidden, without_a_derivative: Unconnected}.get(cut, cut))
     assert finding.parameters == ("body.weight", "body.bias")
     assert finding.modules == ("body",)
 
@@ -169,6 +200,10 @@ def test_names_operation_and_line(cut):
 def second_path(net, x):
     hidden = net.body(x)
     return hidden + hidden.detach()
+
+
+def through_a_function(net, x):
+    return Product.apply(net.body(x), torch.ones(6, 6))
 
 
 def straight_through(net, x):
@@ -243,6 +278,7 @@ QUIET = (
     logged_array_then_new_data,
     second_path,
     straight_through,
+    through_a_function,
     logged,
     unused_module,
     unused_output,

@@ -56,6 +56,12 @@ def test_names_the_cut(cause, text):
     assert finding.labels == ((OPERATION, "the operation that lost the gradient"),)
 
 
+def test_a_backward_that_returns_none_is_named_with_the_line_that_applied_it():
+    (finding,) = judge(cause="backward", operation="Linear.backward", operation_line=OPERATION)
+    assert finding.message.endswith(": they took part in the loss, but `Linear.backward` returned None for them.")
+    assert finding.labels == ((OPERATION, "the function was applied here"),)
+
+
 def test_a_part_that_ran_whole_in_eval_mode_is_a_warning():
     (finding,) = judge(cause="no_grad", whole_in_eval=True)
     assert finding.severity is Severity.WARNING

@@ -7,6 +7,7 @@ instrumented window follows their values; what the loss depends on is asked of t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -14,18 +15,21 @@ import torch
 from torch import Tensor, nn
 
 from gradkit.observe import graph, source
+from gradkit.observe.backward_text import none_place
+from gradkit.observe.custom_backward import Answers
 from gradkit.observe.instrument import INSTRUMENT
 from gradkit.observe.names import living_roots
 from gradkit.observe.observer import Observer
 from gradkit.observe.places import locate
 from gradkit.observe.taint import Cut, Taint
-from gradkit.records import CutPath
+from gradkit.records import CutPath, Location
 from gradkit.rules.gk203_severed_gradient_path import SeveredGradientPath
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from gradkit.observe.monitor import Monitor
+    from gradkit.observe.sites import Site
 
 FIRST_SLEEP = 64
 """Backward calls between the first windows and the next look; each later distance is four times as long."""
@@ -57,6 +61,8 @@ class SeveredPaths(Observer):
         self._trials = 0
         self._wait = 0
         self._taint: Taint | None = None
+        self._answers: Answers | None = None
+        self._applied: dict[int, list[Site]] = {}
         self._suspects: dict[int, Tensor] = {}
         self._samples: dict[int, Tensor] = {}
         self._proven: dict[int, Cut] = {}
@@ -78,8 +84,15 @@ class SeveredPaths(Observer):
         """Ask the graph which suspects the loss depends on, and the maps where the others were cut."""
         if self._taint is None:
             return
-        reached = {id(leaf) for node in graph.walk(graph.roots_of(roots)) if (leaf := graph.leaf_of(node)) is not None}
+        nodes = list(graph.walk(graph.roots_of(roots)))
+        reached = {id(leaf) for node in nodes if (leaf := graph.leaf_of(node)) is not None}
         self._refuted |= reached
+        if not reached.isdisjoint(self._suspects):
+            # In the graph and yet never with a gradient: a custom function's backward may have none for it.
+            for number, sites in self._taint.through_functions(roots).items():
+                self._applied.setdefault(number, []).extend(sites)
+            if self._answers is not None and self._applied:
+                self._answers.listen(nodes)
         for parameter, cut in self._taint.verdict(roots, reached).items():
             self._proven.setdefault(parameter, cut)
 
@@ -123,11 +136,12 @@ class SeveredPaths(Observer):
         self._suspects = {id(parameter): parameter for parameter in suspects}
         if not self._samples:
             self._samples = {number: _sample(parameter) for number, parameter in self._suspects.items()}
-        self._proven, self._refuted = {}, set()
+        self._proven, self._refuted, self._applied = {}, set(), {}
         taint = Taint(self.monitor, suspects)
         if INSTRUMENT.enter(taint):
             taint.patch()
             self._taint = taint
+            self._answers = Answers(self.monitor, self._suspects)
         else:
             self._rest()
 
@@ -136,6 +150,8 @@ class SeveredPaths(Observer):
             self._taint.unpatch()
             INSTRUMENT.leave(self._taint)
             self._taint = None
+        if self._answers is not None:
+            self._answers.stop()
 
     def _rest(self) -> None:
         self._missing.clear()
@@ -148,18 +164,49 @@ class SeveredPaths(Observer):
     # --- judging ------------------------------------------------------------------------------------------------------
 
     def _judge(self, optimizer: Optimizer) -> None:
-        """Report each cut once; suspects that were not proven are looked at again in a later window."""
-        groups: dict[tuple[object, ...], tuple[Cut, list[Tensor]]] = {}
-        for number, cut in self._proven.items():
-            parameter = self._suspects[number]
-            if number in self._refuted or parameter.grad is not None or not parameter.requires_grad:
-                continue
-            place = cut.decorated or cut.disabled or cut.site
-            groups.setdefault((cut.cause, place.code, place.instruction), (cut, []))[1].append(parameter)
-        for cut, parameters in groups.values():
+        """Report each proof once; suspects that were not proven are looked at again in a later window."""
+        groups: dict[_Proof, list[Tensor]] = {}
+        for number, parameter in self._suspects.items():
+            if parameter.grad is None and parameter.requires_grad:
+                proof = self._by_cut(number) or self._by_answer(parameter)
+                if proof is not None:
+                    groups.setdefault(proof, []).append(parameter)
+        for proof, parameters in groups.items():
             # What something else moves, or what is copied now and then, is an average or a target; all of it is.
             if not any(map(self._is_moved, parameters)) and not self._is_copy(parameters):
-                self._report(optimizer, cut, parameters)
+                self._report(optimizer, proof, parameters)
+
+    def _by_cut(self, number: int) -> _Proof | None:
+        """The cut behind a suspect that no loss of the window depends on."""
+        cut = self._proven.get(number)
+        if cut is None or number in self._refuted:
+            return None
+        condition = locate(cut.disabled or cut.site, self.monitor.models)
+        place = locate(cut.decorated, self.monitor.models) if cut.decorated else condition
+        line = locate(cut.site, self.monitor.models)
+        return _Proof(
+            operation=cut.operation,
+            cause=cut.cause,
+            place=place,
+            line=line if line != place else None,
+            conditional=condition is None or source.stands_under_condition(condition),
+        )
+
+    def _by_answer(self, parameter: Tensor) -> _Proof | None:
+        """The backward of a custom function that has no gradient for a suspect whose values reached the loss by it."""
+        sites = self._applied.get(id(parameter), [])
+        answers = self._answers.of(parameter) if self._answers is not None else ()
+        if not sites or not answers:
+            return None
+        lines = [locate(site, self.monitor.models) for site in sites]
+        places = [none_place(answer.backward, answer.argument, answer.arguments) for answer in answers]
+        return _Proof(
+            operation=f"{answers[0].function}.backward",
+            cause="backward",
+            place=places[0],
+            line=lines[0],
+            conditional=None in places or any(line is None or source.stands_under_condition(line) for line in lines),
+        )
 
     def _is_moved(self, parameter: Tensor) -> bool:
         """Whether a suspect changed although no gradient reached it."""
@@ -175,7 +222,7 @@ class SeveredPaths(Observer):
             for number, other in trained.items()
         )
 
-    def _report(self, optimizer: Optimizer, cut: Cut, parameters: Sequence[Tensor]) -> None:
+    def _report(self, optimizer: Optimizer, proof: _Proof, parameters: Sequence[Tensor]) -> None:
         label, step = self.monitor.place_of(optimizer)
         mine = {id(p) for group in optimizer.param_groups for p in group["params"]}
         parameters = [parameter for parameter in parameters if id(parameter) in mine]
@@ -188,26 +235,33 @@ class SeveredPaths(Observer):
         kept = [info for info in named if not any(fnmatchcase(info.name, pattern) for pattern in self.monitor.frozen)]
         if not kept:
             return
-        condition = locate(cut.disabled or cut.site, self.monitor.models)
-        place = locate(cut.decorated, self.monitor.models) if cut.decorated else condition
-        operation_line = locate(cut.site, self.monitor.models)
-        modules = tuple(dict.fromkeys(info.module for info in kept if info.module))
         self.monitor.put(
             CutPath(
                 optimizer=label,
                 step=step,
                 steps=steps,
                 parameters=tuple(info.name for info in kept),
-                modules=modules,
-                operation=cut.operation,
-                cause=cut.cause,
-                whole_in_eval=cut.cause in ("no_grad", "inference_mode") and _all_in_eval(parameters),
-                conditional=condition is None or source.stands_under_condition(condition),
-                location=place,
-                operation_line=operation_line if operation_line != place else None,
+                modules=tuple(dict.fromkeys(info.module for info in kept if info.module)),
+                operation=proof.operation,
+                cause=proof.cause,
+                whole_in_eval=proof.cause in ("no_grad", "inference_mode") and _all_in_eval(parameters),
+                conditional=proof.conditional,
+                location=proof.place,
+                operation_line=proof.line,
             ),
             source=label,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Proof:
+    """Why parameters had no gradient; those with equal proofs share a finding."""
+
+    operation: str
+    cause: str
+    place: Location | None
+    line: Location | None
+    conditional: bool
 
 
 def _sample(parameter: Tensor) -> Tensor:

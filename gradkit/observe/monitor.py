@@ -17,20 +17,19 @@ from torch.optim import Optimizer
 from gradkit.engine import Engine, select_rules
 from gradkit.errors import ConfigError, HygieneError, did_you_mean
 from gradkit.findings import Finding, Severity
-from gradkit.observe import deep, hooks, judgement, source
+from gradkit.observe import hooks, judgement
 from gradkit.observe.hooks import TAP
 from gradkit.observe.ledger import Ledger, Verdict
 from gradkit.observe.measure import Reader
 from gradkit.observe.observer import Observer
 from gradkit.observe.optimizers import OptimizerBook, living_optimizers
-from gradkit.observe.places import locate
 from gradkit.observe.roster import Roster
 from gradkit.observe.sites import Site, find_site
-from gradkit.observe.sound_windows import SoundWindows
 from gradkit.observe.steady import is_capturing
 from gradkit.observe.targets import sort_targets
 from gradkit.observe.unused_forwards import UnusedForwards
-from gradkit.records import Gap, Location, Record, RunInfo, Statement, Window
+from gradkit.observe.window_records import WindowRecords
+from gradkit.records import Gap, Record, RunInfo, Window
 
 if TYPE_CHECKING:
     from gradkit.report.text import Report
@@ -102,15 +101,10 @@ class Monitor(OptimizerBook):
         self.halt_on = _halting(halt_on)
         self.engine = Engine(self.rules, on_finding)
         self._suppressed = suppressed or (lambda finding: False)
-        self._sinks: list[Callable[[Window], None]] = [on_window] if on_window is not None else []
-        self._every_window = deep or self.engine.needs_every_window or on_window is not None
         self._stream = stream
         self._print_at_end = report
-        self._budget = budget
-        self._reset()
-
-    def _reset(self) -> None:
-        self.reader = Reader(self._budget)
+        self.reader = Reader(budget)
+        self._windows = WindowRecords(self, on_window)
         self.backwards_seen = 0
         self.steps_seen = 0
         self.backwards_unseen = 0
@@ -119,8 +113,6 @@ class Monitor(OptimizerBook):
         self._open: list[Ledger] = []
         self._judged: dict[int, Verdict | None] = {}
         self._wrapped: set[int] = set()
-        self._reported: dict[tuple[str, tuple[tuple[int, ...], ...]], int] = {}
-        self._deep = deep.Deep(self.reader)
         self._gaps: set[str] = set()
         self._running = False
         self._started = 0.0
@@ -166,7 +158,7 @@ class Monitor(OptimizerBook):
         self._forwards.clear()
         self._roster.stop()
         try:
-            self._flush()
+            self._windows.flush()
             self._note_gaps()
         except Exception as error:  # what is left to do after training must not cost the user the training
             self.contain("stop", error)
@@ -193,13 +185,13 @@ class Monitor(OptimizerBook):
     def settle(self) -> None:
         """Judge what has been measured but not yet read."""
         if self._running:
-            self._flush()
+            self._windows.flush()
 
     @property
     def findings(self) -> tuple[Finding, ...]:
         """Findings so far, worst first."""
         if self._running:
-            self._flush()
+            self._windows.flush()
         return self.engine.findings()
 
     @property
@@ -247,8 +239,7 @@ class Monitor(OptimizerBook):
     def add_sink(self, sink: Callable[[Window], None]) -> None:
         """Hand every later `Window` to `sink` as well; the training runs write them to `events.jsonl` this way."""
         TAP.fold()
-        self._sinks.append(sink)
-        self._every_window = True
+        self._windows.add_sink(sink)
 
     def contain(self, where: str, error: Exception) -> None:
         """Turn an exception of gradkit's own into GK900 and forget what was known: nothing false may follow from it."""
@@ -283,7 +274,7 @@ class Monitor(OptimizerBook):
             HygieneError: A finding that `halt_on` names.
         """
         for finding in self.engine.put(record, source=source):
-            self._halt(finding)
+            self.halt(finding)
 
     # --- optimizers ---------------------------------------------------------------------------------------------
 
@@ -368,9 +359,9 @@ class Monitor(OptimizerBook):
             ledger.consecutive_cleared = ledger.consecutive_empty = 0
             self._open.append(ledger)
             self._judged[ledger.number] = _CLEAN
-            if self._every_window and not self._capture_seen:
+            if self._windows.all_are_wanted and not self._capture_seen:
                 elsewhere = self.backwards_seen + self.backwards_unseen - ledger.backwards_before
-                self._record(ledger, _CLEAN, elsewhere, None, judged=False)
+                self._windows.put(ledger, _CLEAN, elsewhere, None, judged=False)
             return
         if self._open:
             running = hooks.steps_on_stack() - 1
@@ -422,7 +413,9 @@ class Monitor(OptimizerBook):
             if is_steady and self._leaves_only_the_ledger():
                 windows = self._roster.wakes_at - self.backwards_seen - 1
                 if windows >= 1 and len(TAP.monitors) == 1:
-                    TAP.short.begin(self, ledger, optimizer, windows, self._writer(ledger, optimizer))
+                    TAP.short.begin(
+                        self, ledger, optimizer, windows, self._windows.short_writer(ledger, optimizer, _CLEAN)
+                    )
             return
         try:
             if ledger.number in self._wrapped:
@@ -451,14 +444,6 @@ class Monitor(OptimizerBook):
             and not (calls["enter_backward"] or calls["leave_backward"] or calls["before_step"] or calls["after_step"])
         )
 
-    def _writer(self, ledger: Ledger, optimizer: Optimizer) -> SoundWindows | None:
-        """What writes the records of windows that are followed the short way."""
-        if not self._every_window:
-            return None
-        fields = self._plain_fields(ledger, _CLEAN, elsewhere=1, forward_recorded=None) | {"backwards": 1}
-        taker = self._deep if self.deep else None
-        return SoundWindows(fields, ledger, optimizer, taker, TAP.first_to_hear, self._deliver)
-
     def resume_step(self, ledger: Ledger) -> None:
         """An optimizer is stepping, on what its backward left."""
         self._open.append(ledger)
@@ -478,105 +463,20 @@ class Monitor(OptimizerBook):
         if closure:
             ledger.cleared_deposits = 0  # evaluations of one step (LBFGS) each clear what the one before left
         lost = bool(self.accumulate and ledger.cleared_deposits)
-        if self._every_window or lost or verdict.worth_a_record:
-            self._record(ledger, verdict, elsewhere, recorded, judged=lost or verdict.worth_a_record)
+        if self._windows.all_are_wanted or lost or verdict.worth_a_record:
+            self._windows.put(ledger, verdict, elsewhere, recorded, judged=lost or verdict.worth_a_record)
         return verdict
 
-    def _record(
-        self, ledger: Ledger, verdict: Verdict, elsewhere: int, forward_recorded: bool | None, *, judged: bool
-    ) -> None:
-        optimizer = ledger.reference()
-        if optimizer is None:
-            return
-        window: dict[str, Any] = {}
-        if judged:
-            step_line = locate(find_site(5), self.models, ledger.parameters)
-            backward_line = locate(ledger.backward_site, self.models, ledger.parameters)
-            names = self._namer.describe(optimizer, [ledger.parameters[index] for index in verdict.concerned])
-            statements, conditional = self._statements(verdict, backward_line, step_line)
-            window = {
-                "windows_mixed": {
-                    info.name: verdict.stale[index] for info, index in zip(names, verdict.stale, strict=False)
-                },
-                "step_line": step_line,
-                "backward_line": backward_line,
-                "clearing": statements,
-                "clearing_is_conditional": conditional,
-                "parameters": tuple(names),
-            }
-        window |= self._plain_fields(ledger, verdict, elsewhere, forward_recorded)
-        judged = judged or self.engine.needs_every_window
-        if self.deep:
-            self._deep.put(window, judged, ledger, verdict, optimizer, self._deliver)
-        else:
-            self._deliver(Window(**window), judged, ledger.number, ledger)
+    def halt(self, finding: Finding) -> None:
+        """Raise if the user has asked to be stopped by this finding.
 
-    def _plain_fields(
-        self, ledger: Ledger, verdict: Verdict, elsewhere: int, forward_recorded: bool | None
-    ) -> dict[str, Any]:
-        """What a `Window` holds without a look at the source."""
-        return {
-            "optimizer": ledger.label,
-            "step": ledger.steps,
-            "parameter_count": len(ledger.parameters),
-            "backwards": ledger.deposits,
-            "backwards_anywhere": elsewhere,
-            "reused": verdict.reused,
-            "empty": verdict.empty,
-            "consecutive_empty": ledger.consecutive_empty,
-            "forward_recorded": forward_recorded,
-            "trained_before": ledger.trained_before,
-            "cleared_deposits": ledger.cleared_deposits,
-            "cleared": verdict.cleared,
-            "consecutive_cleared": ledger.consecutive_cleared,
-            "cleared_finite": verdict.cleared_finite,
-            "accumulate": self.accumulate,
-        }
-
-    def _statements(
-        self, verdict: Verdict, backward: Location | None, step: Location | None
-    ) -> tuple[tuple[Statement, ...], bool | None]:
-        if step is None:
-            return (), None
-        if verdict.stale:
-            return tuple(source.missing(backward, step)), None
-        if not verdict.cleared:
-            return (), None
-        found = source.between(backward, step)
-        conditional = [source.is_conditional(item, step) for item in found]
-        note = "the gradients were cleared here"
-        return (
-            tuple(source.statement(step.file, item, note) for item in found),
-            all(conditional) if conditional and None not in conditional else None,
-        )
-
-    def _deliver(self, record: Window, judged: bool, number: int, ledger: Ledger) -> None:
-        for sink in self._sinks:
-            try:
-                sink(record)
-            except Exception as error:  # a sink is not training; it must not stop it
-                self.engine.crashed("The function given to on_window", error)
-        if not judged or self._is_twin(ledger, record):
-            return
-        for finding in self.engine.put(record, source=number):
-            self._reported.setdefault((finding.rule, tuple(ledger.group_ids)), ledger.number)
-            self._halt(finding)
-
-    def _halt(self, finding: Finding) -> None:
+        Raises:
+            HygieneError: It is one that `halt_on` names.
+        """
         if self.halt_on(finding) and not self._suppressed(finding):
             place = finding.location
             where = f" ({place.file}:{place.line})" if place else ""
             raise HygieneError(f"{finding.rule} {finding.name}: {finding.message}{where} {finding.remedy}")
-
-    def _is_twin(self, ledger: Ledger, record: Window) -> bool:
-        """Whether another optimizer over the same parameters has this finding already: one defect, one finding."""
-        code = "GK101" if record.windows_mixed else "GK102" if record.cleared else "GK103" if record.reused else ""
-        first = self._reported.get((code, tuple(ledger.group_ids)))
-        return first is not None and first != ledger.number
-
-    def _flush(self) -> None:
-        if self.deep:
-            self._deep.flush(self._deliver)
 
     # --- what could not be seen ---------------------------------------------------------------------------------
 
@@ -630,8 +530,6 @@ def watch(*targets: Any, **options: Any) -> Monitor:
 
 
 def _shares(first: Ledger, second: Ledger) -> bool:
-    if first is second:
-        return False
     ids = {number for group in first.group_ids for number in group}
     return any(number in ids for group in second.group_ids for number in group)
 

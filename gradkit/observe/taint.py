@@ -295,7 +295,7 @@ class _Exit:
 
     def flows_to(self, site: Site, operation: str | None = None) -> bool:
         """Whether the function's text carries what left on to the line of `site`, as Python and NumPy do unseen."""
-        if site.code is None or site.code is not self._site.code:
+        if site.code is not self._site.code:
             return False
         here, there = self._site.location(), site.location()
         return here is not None and there is not None and flow.reaches(here, there.line, operation)

@@ -1,0 +1,171 @@
+"""Writes what was seen of each window into its record, and hands the records on: to sinks, to deep mode, to the rules.
+
+A window that is judged is located and named; of any other one only what the ledger knows is written, and only when
+someone wants every window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from gradkit.observe import source
+from gradkit.observe.deep import Deep
+from gradkit.observe.hooks import TAP
+from gradkit.observe.places import locate
+from gradkit.observe.sites import find_site
+from gradkit.observe.sound_windows import SoundWindows
+from gradkit.records import Location, Statement, Window
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+    from gradkit.observe.ledger import Ledger, Verdict
+    from gradkit.observe.monitor import Monitor
+
+
+class WindowRecords:
+    """The records of one monitor's windows.
+
+    Args:
+        monitor: Its engine judges the records, its `halt` hears the findings.
+        on_window: The first sink, if any.
+
+    Attributes:
+        all_are_wanted: Every window has a record, not only one that is to be judged.
+    """
+
+    def __init__(self, monitor: Monitor, on_window: Callable[[Window], None] | None) -> None:
+        self._monitor = monitor
+        self._sinks = [on_window] if on_window is not None else []
+        self._deep = Deep(monitor.reader) if monitor.deep else None
+        self._reported: dict[tuple[str, tuple[tuple[int, ...], ...]], int] = {}
+        self.all_are_wanted = monitor.deep or monitor.engine.needs_every_window or on_window is not None
+
+    def add_sink(self, sink: Callable[[Window], None]) -> None:
+        """Hand every later record to `sink` as well."""
+        self._sinks.append(sink)
+        self.all_are_wanted = True
+
+    def put(
+        self, ledger: Ledger, verdict: Verdict, elsewhere: int, forward_recorded: bool | None, *, judged: bool
+    ) -> None:
+        """Write the record of the window that a step is about to end, or has ended.
+
+        Args:
+            ledger: The optimizer's ledger.
+            verdict: What was found about the window.
+            elsewhere: Backward calls since the last step, whatever they deposited on.
+            forward_recorded: Whether a forward of the window recorded a graph; None when nobody looked.
+            judged: Something was found: the record names lines and parameters, and the rules see it.
+        """
+        optimizer = ledger.reference()
+        if optimizer is None:
+            return
+        window = self._places(optimizer, ledger, verdict) if judged else {}
+        window |= self._plain_fields(ledger, verdict, elsewhere, forward_recorded)
+        judged = judged or self._monitor.engine.needs_every_window
+        if self._deep is not None:
+            self._deep.put(window, judged, ledger, verdict, optimizer, self._deliver)
+        else:
+            self._deliver(Window(**window), judged, ledger.number, ledger)
+
+    def short_writer(self, ledger: Ledger, optimizer: Optimizer, verdict: Verdict) -> SoundWindows | None:
+        """What writes the records of windows that are followed the short way; None when nobody wants them.
+
+        Args:
+            ledger: The optimizer's ledger.
+            optimizer: The optimizer.
+            verdict: What all these windows are judged.
+        """
+        if not self.all_are_wanted:
+            return None
+        fields = self._plain_fields(ledger, verdict, elsewhere=1, forward_recorded=None) | {"backwards": 1}
+        return SoundWindows(fields, ledger, optimizer, self._deep, TAP.first_to_hear, self._deliver)
+
+    def flush(self) -> None:
+        """Complete and hand on what still waits for its deep values."""
+        if self._deep is not None:
+            self._deep.flush(self._deliver)
+
+    # --- what a record says -------------------------------------------------------------------------------------------
+
+    def _places(self, optimizer: Optimizer, ledger: Ledger, verdict: Verdict) -> dict[str, Any]:
+        """Lines and names, which take a look at the stack, the source and the modules."""
+        models = self._monitor.models
+        step_line = locate(find_site(6), models, ledger.parameters)
+        backward_line = locate(ledger.backward_site, models, ledger.parameters)
+        names = self._monitor.describe(optimizer, [ledger.parameters[index] for index in verdict.concerned])
+        statements, conditional = _statements(verdict, backward_line, step_line)
+        return {
+            "windows_mixed": {
+                info.name: verdict.stale[index] for info, index in zip(names, verdict.stale, strict=False)
+            },
+            "step_line": step_line,
+            "backward_line": backward_line,
+            "clearing": statements,
+            "clearing_is_conditional": conditional,
+            "parameters": tuple(names),
+        }
+
+    def _plain_fields(
+        self, ledger: Ledger, verdict: Verdict, elsewhere: int, forward_recorded: bool | None
+    ) -> dict[str, Any]:
+        """What a `Window` holds without a look at the source."""
+        return {
+            "optimizer": ledger.label,
+            "step": ledger.steps,
+            "parameter_count": len(ledger.parameters),
+            "backwards": ledger.deposits,
+            "backwards_anywhere": elsewhere,
+            "reused": verdict.reused,
+            "empty": verdict.empty,
+            "consecutive_empty": ledger.consecutive_empty,
+            "forward_recorded": forward_recorded,
+            "trained_before": ledger.trained_before,
+            "cleared_deposits": ledger.cleared_deposits,
+            "cleared": verdict.cleared,
+            "consecutive_cleared": ledger.consecutive_cleared,
+            "cleared_finite": verdict.cleared_finite,
+            "accumulate": self._monitor.accumulate,
+        }
+
+    # --- where it goes ------------------------------------------------------------------------------------------------
+
+    def _deliver(self, record: Window, judged: bool, number: int, ledger: Ledger) -> None:
+        engine = self._monitor.engine
+        for sink in self._sinks:
+            try:
+                sink(record)
+            except Exception as error:  # a sink is not training; it must not stop it
+                engine.crashed("The function given to on_window", error)
+        if not judged or self._is_twin(ledger, record):
+            return
+        for finding in engine.put(record, source=number):
+            self._reported.setdefault((finding.rule, tuple(ledger.group_ids)), ledger.number)
+            self._monitor.halt(finding)
+
+    def _is_twin(self, ledger: Ledger, record: Window) -> bool:
+        """Whether another optimizer over the same parameters has this finding already: one defect, one finding."""
+        code = "GK101" if record.windows_mixed else "GK102" if record.cleared else "GK103" if record.reused else ""
+        first = self._reported.get((code, tuple(ledger.group_ids)))
+        return first is not None and first != ledger.number
+
+
+def _statements(
+    verdict: Verdict, backward: Location | None, step: Location | None
+) -> tuple[tuple[Statement, ...], bool | None]:
+    """The statements that clear, or should, and whether they stand under a condition; None where that is not known."""
+    if step is None:
+        return (), None
+    if verdict.stale:
+        return tuple(source.missing(backward, step)), None
+    if not verdict.cleared:
+        return (), None
+    found = source.between(backward, step)
+    conditional = [source.is_conditional(item, step) for item in found]
+    note = "the gradients were cleared here"
+    return (
+        tuple(source.statement(step.file, item, note) for item in found),
+        all(conditional) if conditional and None not in conditional else None,
+    )

@@ -65,6 +65,7 @@ class DataPasses(Observer):
         self._site: Site | None = None
         self._border: _Border | None = None
         self._borders = 0
+        self._first_window: int | None = None
         self._established = (0, 0)
         self._signals = 0
         self._done = False
@@ -81,7 +82,7 @@ class DataPasses(Observer):
             self._listened.append(point)
 
     def stop(self) -> None:
-        """Detach; what waited for a step at the end of the last pass is thrown away now."""
+        """Detach; what waits for a step at the very end has no next pass, and counts as what was left over before."""
         for point in self._listened:
             if not point.leave(self):
                 self.monitor.gap(f"{point.label} was wrapped by another tool and could only be made passive", ())
@@ -89,7 +90,7 @@ class DataPasses(Observer):
         if not self._done and self._ended is not None and self._backwards >= self._ended[0]:
             border = self._find_border()
             if border is not None:
-                self._report(border, None)
+                self._report(border, self._first_window if self._borders else None)
         self._parameters.clear()
 
     # --- loaders ------------------------------------------------------------------------------------------------------
@@ -173,6 +174,7 @@ class DataPasses(Observer):
 
     def _report(self, border: _Border, first_window: int | None) -> None:
         self._borders += 1
+        self._first_window = first_window
         self.monitor.put(
             Pass(
                 optimizer=self._label,

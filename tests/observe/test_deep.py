@@ -48,6 +48,14 @@ def test_a_cleared_window_holds_nothing_stale() -> None:
         assert found == pytest.approx([norm, norm, 0.0, 1.0, 0.1, 1])
 
 
+@pytest.mark.parametrize("gradient", [0.0, float("inf"), float("nan")])
+def test_a_gradient_without_a_direction_has_no_cosine(gradient) -> None:
+    for window in windows_of([(gradient, gradient)] * 4, clear=True):
+        assert window.deep is not None
+        assert window.deep.cosine is None
+        assert window.deep.grad_norm_l2 == pytest.approx(gradient * 2**0.5, nan_ok=True)
+
+
 def test_windows_come_in_the_order_of_their_steps() -> None:
     steps = [window.step for window in windows_of([(1.0, 1.0)] * 130, clear=True)]
     assert steps == list(range(130))

@@ -217,8 +217,6 @@ class RetainedGraphs(Observer):
             found["location"] = locate(site, self.monitor.models) if site is not None else None
             if holder is not None:
                 found |= {"holder": holder.path, "container": holder.container, "length": holder.length}
-        del tensor
-        kept.clear()
         return GraphCensus(
             step=self.monitor.info.steps,
             alive=self._survivors,

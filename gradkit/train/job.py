@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
+import signal
 import sys
 import time
 import warnings
@@ -17,8 +17,9 @@ from gradkit.errors import ConfigError, GradkitError, RunFolderError
 from gradkit.store import Complaints, RunStore, read_manifest
 from gradkit.train.context import JobContext
 from gradkit.train.display import Display, fact_table, metric_table
+from gradkit.train.processes import run_in_processes, started_from_outside
 from gradkit.train.schema import TrainConfig
-from gradkit.train.signals import StopSignals
+from gradkit.train.signals import EXIT_STATUS, StopSignals
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -50,37 +51,22 @@ def execute(config: TrainConfig, context: JobContext) -> None:
             return
         check_writable(context.run_folder)
         if config.trainer.devices > 1:
-            try:
-                fabric.launch(partial(train_in_process, config=config, context=context))
-            except SystemExit:
-                end_children()
-                raise
-            return
-        status = train(config, context, fabric, display, signals)
+            status = run_in_processes(fabric, partial(train_in_process, config=config, context=context), signals)
+        else:
+            status = train(config, context, fabric, display, signals)
     if status:
         raise SystemExit(status)
 
 
-def train_in_process(fabric: Fabric, config: TrainConfig, context: JobContext) -> None:
-    """The entry of one of several processes; only the first prints and writes."""
+def train_in_process(fabric: Fabric, config: TrainConfig, context: JobContext) -> int:
+    """The entry of one of several processes; only the first prints and writes. Returns the exit status."""
     if fabric.global_rank > 0:
         warnings.simplefilter("ignore")
     folder = fabric.broadcast(str(context.run_folder))
     context = replace(context, run_folder=Path(folder))
     with StopSignals() as signals:
         display = Display(config.trainer.progress, silent=fabric.global_rank > 0)
-        status = train(config, context, fabric, display, signals)
-    if status:
-        raise SystemExit(status)
-
-
-def end_children() -> None:
-    """End the processes of a run that was asked to stop; each may be waiting for another that has gone."""
-    for child in multiprocessing.active_children():
-        child.terminate()
-    for child in multiprocessing.active_children():
-        child.join(timeout=5)
-        child.kill()
+        return train(config, context, fabric, display, signals)
 
 
 def make_fabric(config: TrainConfig) -> Fabric:
@@ -104,7 +90,7 @@ def make_fabric(config: TrainConfig) -> Fabric:
         # session converts the model itself.
         precision: Any = {"32": "32-true", "64": "32-true"}.get(trainer.precision, trainer.precision)
         strategy = trainer.strategy
-        if trainer.devices > 1 and "TORCHELASTIC_RUN_ID" not in os.environ:
+        if trainer.devices > 1 and not started_from_outside():
             # Processes started by Fabric itself: a second reading of the command line would compose a second run.
             strategy = "ddp_spawn"
         try:
@@ -141,6 +127,7 @@ def train(config: TrainConfig, context: JobContext, fabric: Fabric, display: Dis
         GradkitError: Data, model or checkpoint cannot be used; the manifest says so too.
     """
     from gradkit.train.facts import facts, introduction
+    from gradkit.train.loop import SIGNAL
     from gradkit.train.session import Session
 
     complaints = Complaints()
@@ -168,8 +155,7 @@ def train(config: TrainConfig, context: JobContext, fabric: Fabric, display: Dis
             store.manifest.pop("error", None)
             store.update(**entry, **facts(session))
         display.say(*introduction(session))
-        if fabric.world_size == 1:  # one of several may not leave between two steps: the others would wait for it
-            signals.defer()
+        signals.defer()
         summary = session.run(signals)
     except GradkitError as error:
         if store is not None and config.trainer.resume is None:
@@ -180,13 +166,15 @@ def train(config: TrainConfig, context: JobContext, fabric: Fabric, display: Dis
             stopped = isinstance(error, (SystemExit, KeyboardInterrupt))
             store.update(**entry | {"status": "interrupted" if stopped else "failed", "error": repr(error)})
         raise
+    # Of several processes another one may have received the signal.
+    stopped = signals.requested() or summary["stopped_because"] == SIGNAL
     if store is not None:
-        status = "interrupted" if signals.requested() else "completed"
+        status = "interrupted" if stopped else "completed"
         store.update(
             status=status, ended=time.strftime("%Y-%m-%dT%H:%M:%S%z"), unwritten=complaints.subjects, **summary
         )
         show_summary(display, store, context.run_folder, session.watching)
-    return signals.exit_status
+    return signals.exit_status if signals.requested() or not stopped else EXIT_STATUS[signal.SIGTERM]
 
 
 def show_summary(display: Display, store: RunStore, folder: Path, watching: Watching) -> None:

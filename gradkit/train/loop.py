@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
@@ -23,6 +24,9 @@ from gradkit.train.schema.faults import FaultConfig
 from gradkit.train.schema.loop import TrainerConfig
 
 _NOTHING = nullcontext()
+
+SIGNAL = "signal"
+"""What `Progress.stopped_because` says when a signal asked the run to stop."""
 
 MicroBatch = tuple[Tensor, Tensor, float]
 """Features, targets, and the share of the window's samples that this micro-batch holds."""
@@ -78,7 +82,7 @@ class TrainingLoop:
             returns the validation loss or None.
         on_checkpoint: Called when a step checkpoint is due.
         on_step: Called after every step with the last loss, for the progress display; must not read the device.
-        stop_requested: Asked before every step; true ends the loop between two steps.
+        stop_requested: Asked between steps; true ends the loop there, on all ranks.
         inference: How to evaluate, one of the five modes of `gradkit.train.inference`.
         fault: The settings of the fault to commit; the plain loop has none (see `gradkit.train.faults`).
     """
@@ -113,20 +117,13 @@ class TrainingLoop:
         progress = self.progress
         started = time.perf_counter() - progress.seconds
         config, every = self.config, self.config.checkpoint_every
-        max_steps = config.max_steps if config.max_steps is not None else float("inf")
-        max_seconds = config.max_seconds if config.max_seconds is not None else float("inf")
         self.model.train()
         while progress.stopped_because is None:
             if progress.epoch >= config.epochs:
                 progress.stopped_because = f"epochs={config.epochs}"
                 break
             for window in self.windows():
-                if progress.step >= max_steps:
-                    progress.stopped_because = f"max_steps={config.max_steps}"
-                elif time.perf_counter() - started >= max_seconds:
-                    progress.stopped_because = f"max_seconds={config.max_seconds:g}"
-                elif self.stop_requested():
-                    progress.stopped_because = "signal"
+                progress.stopped_because = self.reason_to_stop(started)
                 if progress.stopped_because is not None:
                     progress.seconds = time.perf_counter() - started
                     break
@@ -142,6 +139,28 @@ class TrainingLoop:
                 progress.micro_batch = 0
                 self.finish_epoch()
         return progress
+
+    def reason_to_stop(self, started: float) -> str | None:
+        """Why to end before the next step, the same on all ranks; None to go on.
+
+        Args:
+            started: When training began, on the clock of `time.perf_counter` [s].
+        """
+        config, step = self.config, self.progress.step
+        if config.max_steps is not None and step >= config.max_steps:
+            return f"max_steps={config.max_steps}"
+        if self._ranks > 1 and step % config.flush_every and self.progress.micro_batch:
+            return None  # a rank that left alone would leave the others waiting; asking them waits for the device
+        late = config.max_seconds is not None and time.perf_counter() - started >= config.max_seconds
+        stop = self.stop_requested()
+        if self._ranks > 1:
+            late, stop = self._on_any_rank(late, stop)
+        return f"max_seconds={config.max_seconds:g}" if late else SIGNAL if stop else None
+
+    def _on_any_rank(self, *facts: bool) -> list[bool]:
+        """Whether each fact holds on at least one rank."""
+        counts = torch.tensor(facts, dtype=torch.float32, device=self.fabric.device)
+        return [count > 0 for count in self.fabric.all_reduce(counts, reduce_op="sum").tolist()]  # type: ignore[union-attr]
 
     def windows(self) -> Iterator[Window]:
         """The accumulation windows left in this epoch; the last one may hold fewer micro-batches."""
@@ -250,6 +269,9 @@ class TrainingLoop:
         if progress.epoch % config.evaluate_every and progress.epoch < config.epochs:
             return
         loss = self.evaluate()
+        if self._ranks > 1:
+            # Running statistics are each rank's own, and so are the losses measured with them.
+            loss = self.fabric.broadcast(loss)
         if loss is None:
             return
         self.schedule.after_evaluation(loss)

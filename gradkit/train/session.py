@@ -21,7 +21,7 @@ from gradkit.train.display import Display
 from gradkit.train.evaluate import evaluate
 from gradkit.train.faults import loop_with_fault
 from gradkit.train.gradients import build_gradient
-from gradkit.train.loop import Progress, TrainingLoop
+from gradkit.train.loop import SIGNAL, Progress, TrainingLoop
 from gradkit.train.losses import build_loss
 from gradkit.train.mirrors import Mirrors
 from gradkit.train.models import build_model
@@ -175,7 +175,7 @@ class Session:
             self._note_findings(watching)
         self.save_checkpoint()
         metrics: dict[str, Any] = {}
-        if not signals.requested():
+        if not signals.requested() and progress.stopped_because != SIGNAL:
             metrics = self._final_metrics()
         if self.mirrors is not None:
             self.mirrors.close()
@@ -282,9 +282,18 @@ class Session:
             "precision": dict(self.fabric.strategy.precision.state_dict()),
             "progress": {name: value for name, value in vars(progress).items() if name != "stopped_because"},
             "differences": dict(self.recorder.maxima),
-            "rng": rng_state(self.fabric.device),
+            "rng": self._generators(),
         }
         self._write(lambda: self.checkpoints.save_step(progress.step, state))
+
+    def _generators(self) -> list[dict[str, Tensor]]:
+        """The state of every rank's generators, by rank."""
+        mine = rng_state(self.fabric.device)
+        if self.fabric.world_size == 1:
+            return [mine]
+        states: list[Any] = [None] * self.fabric.world_size
+        torch.distributed.all_gather_object(states, mine)
+        return states
 
     def _weights(self) -> dict[str, Any]:
         return dict(self.raw_model.state_dict())
@@ -304,7 +313,8 @@ class Session:
             self.fabric.strategy.precision.load_state_dict(state["precision"])
             self.loop.progress = Progress(**state["progress"])
             self.recorder.maxima = dict(state["differences"])
-            restore_rng(state["rng"], self.fabric.device)
+            if self.fabric.global_rank < len(state["rng"]):  # a rank that is new keeps the seed it was given
+                restore_rng(state["rng"][self.fabric.global_rank], self.fabric.device)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise CheckpointError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -21,6 +22,7 @@ class StopSignals:
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
         self._deferred = False
+        self._pass_on: Callable[[], None] = lambda: None
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopSignals:
@@ -35,8 +37,13 @@ class StopSignals:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
-    def defer(self) -> None:
-        """From now on let the loop decide when to stop."""
+    def defer(self, pass_on: Callable[[], None] = lambda: None) -> None:
+        """From now on let the loop decide when to stop.
+
+        Args:
+            pass_on: Called in the main thread for every signal that is kept, to tell others.
+        """
+        self._pass_on = pass_on
         self._deferred = True
 
     def requested(self) -> bool:
@@ -53,3 +60,4 @@ class StopSignals:
         self.received = signal.Signals(number)
         if not self._deferred or (again and number == signal.SIGINT):
             raise SystemExit(self.exit_status)
+        self._pass_on()

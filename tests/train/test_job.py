@@ -300,20 +300,6 @@ def test_non_finite_weights_do_not_end_the_record(tmp_path: Path) -> None:
     assert all(np.isnan(event["loss"]) for event in read_events(folder) if event["event"] == "step")
 
 
-def test_two_processes_train_as_one(tmp_path: Path) -> None:
-    status = train_in_child(
-        *QUICK,
-        "trainer.devices=2",
-        "trainer.batch_size=16",
-        f"hydra.run.dir={tmp_path / 'two'}",
-        "trainer.progress=none",
-    )
-    assert status == 0
-    manifest = read_manifest(tmp_path / "two")
-    assert manifest["environment"]["processes"] == 2
-    assert manifest["metrics"]["train"]["accuracy"] > 0.9
-
-
 def test_hand_derived_gradients_of_two_processes_are_averaged(tmp_path: Path) -> None:
     for name in ("autograd", "manual"):
         status = train_in_child(

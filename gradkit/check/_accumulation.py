@@ -19,6 +19,7 @@ from gradkit.check._precision import FORMATS, short_name
 from gradkit.check._random_state import random_state_kept
 from gradkit.check._result import CheckResult, Line
 from gradkit.check._result import finding as a_finding
+from gradkit.check._shares import of_bound, shares
 from gradkit.check._slots import Slot
 
 Step = Callable[[nn.Module, Sequence[Any]], object]
@@ -110,7 +111,7 @@ def accumulation(
                 findings = [a_finding("GK602", f"{title}: {line.reason}", advice, dict(line.measured))]
     settings = {"dtype": short_name(whole.dtype), "seed": seed, "weights": None if step else used}
     return CheckResult(
-        title, [line], findings, notes, settings, ("max_abs", "max_rel", "norm_ratio", "cosine", "bound")
+        title, [line], findings, notes, settings, ("max_abs", "max_rel", "norm_ratio", "cosine", "of_bound")
     )
 
 
@@ -194,7 +195,7 @@ def _by_step(model: nn.Module, step: Step, parts: Sequence[Any], whole: _Gradien
 
 def _compared(whole: _Gradient, total: Tensor, bound: Tensor, subject: str) -> Line:
     error = (total - whole.value).abs()
-    place = int(torch.where(error == 0, 0.0, error / bound).nan_to_num(nan=torch.inf).argmax())
+    place = int(shares(error, bound).argmax())
     slot = next(slot for slot in whole.slots if slot.span.start <= place < slot.span.stop)
     index = tuple(int(each) for each in torch.unravel_index(torch.tensor(place - slot.offset), slot.shape))
     norm, other = float(whole.value.norm()), float(total.norm())
@@ -203,6 +204,7 @@ def _compared(whole: _Gradient, total: Tensor, bound: Tensor, subject: str) -> L
         "max_rel": float(error.max() / whole.value.abs().max()) if norm else 0.0,
         "norm_ratio": other / norm if norm else 1.0,
         "cosine": float(total @ whole.value) / (norm * other) if norm * other else 1.0,
+        "of_bound": of_bound(error, bound),
         "bound": float(bound[place]),
         "parameter": parameter_name(slot),
         "index": index,

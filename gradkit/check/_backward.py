@@ -11,6 +11,7 @@ from gradkit.check._engine import quiet
 from gradkit.check._errors import MethodError
 from gradkit.check._leaves import first_line
 from gradkit.check._result import Line
+from gradkit.check._shares import of_bound
 from gradkit.check._subject import Subject
 
 
@@ -64,7 +65,12 @@ def same(name: str, compute: Any, expected: Tensor, bound: Tensor, reason: str, 
         return Line(name, "pass", {"elements": 0}, "No elements.")
     apart = (found - expected).abs()
     place = int(torch.where(apart <= bound, -1.0, apart.nan_to_num(nan=torch.inf)).argmax())
-    measured = {"elements": apart.numel(), "max_abs": float(apart.max()), "bound": float(bound[place])}
+    measured = {
+        "elements": apart.numel(),
+        "max_abs": float(apart.max()),
+        "of_bound": of_bound(apart, bound),
+        "bound": float(bound[place]),
+    }
     if bool((apart <= bound).all()):
         return Line(name, "pass", measured)
     return Line(

@@ -155,7 +155,7 @@ def rows(cases: Iterable[Case]) -> list[dict[str, Any]]:
                 "scale": case.scale,
                 "method": method,
                 "verdict": line.verdict,
-                **{name: line.measured.get(name) for name in ("max_abs", "max_rel", "max_ulp", "bound")},
+                **{name: line.measured.get(name) for name in ("max_abs", "max_rel", "max_ulp", "of_bound", "bound")},
                 "reason": line.reason,
             }
             for method, line in methods.items()
@@ -170,17 +170,17 @@ def _size(line: Line) -> float:
 
 def summary(cases: Sequence[Case]) -> Table:
     """One line per case and method."""
-    table = Table(title="gradients against differences", title_justify="left")
+    table = Table(title="gradients against differences", title_justify="left", show_edge=False, pad_edge=False)
     for name in ("target", "dtype"):
-        table.add_column(name)
-    table.add_column("scale", justify="right")
+        table.add_column(name, overflow="fold")
+    table.add_column("scale", justify="right", no_wrap=True)
     table.add_column("method")
-    for name in ("max abs", "max rel", "max ulp", "bound"):
-        table.add_column(name, justify="right")
-    table.add_column("verdict")
+    for name in ("max rel", "max ulp", "of bound"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
     table.add_column("why", overflow="fold")
     for row in rows(cases):
-        numbers = [shown(row[name]) for name in ("max_abs", "max_rel", "max_ulp", "bound")]
+        numbers = [shown(row[name]) for name in ("max_rel", "max_ulp", "of_bound")]
         verdict: Verdict = row["verdict"]
         table.add_row(
             Text(row["target"]),
@@ -196,7 +196,12 @@ def summary(cases: Sequence[Case]) -> Table:
 
 def digits(cases: Sequence[Case], config: CheckConfig) -> Table:
     """A chart in characters: how many decimal digits of the gradient are right, over the scale."""
-    table = Table(title="right digits of the gradient over the scale (x: inf or nan)", title_justify="left")
+    table = Table(
+        title="right digits of the gradient over the scale (x: inf or nan)",
+        title_justify="left",
+        show_edge=False,
+        pad_edge=False,
+    )
     table.add_column("target")
     table.add_column("dtype")
     table.add_column("method")

@@ -9,6 +9,7 @@ import torch
 from gradkit.check._engine import build, by_reverse
 from gradkit.check._random_state import random_state_kept
 from gradkit.check._result import Line
+from gradkit.check._shares import of_bound
 from gradkit.check._subject import Function, Subject
 
 
@@ -58,6 +59,7 @@ def against_cpu(
         "elements": value.numel(),
         "max_abs": float(apart.nan_to_num(nan=0.0).max()),
         "max_rel": float((apart / value.abs().clamp_min(1e-300)).nan_to_num(nan=0.0).max()),
+        "of_bound": of_bound(apart.nan_to_num(nan=0.0), bound),
         "bound": float(bound[place_of_worst]),
     }
     if bool(wrong.any()):

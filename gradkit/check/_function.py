@@ -96,7 +96,7 @@ def function(
         if line.verdict == "fail"
     ]
     settings = {"dtype": short_name(subject.dtype), "device": str(subject.device), "seed": seed}
-    return CheckResult(title, lines, findings, notes, settings, ("elements", "max_abs", "max_ulp", "index", "bound"))
+    return CheckResult(title, lines, findings, notes, settings, ("elements", "max_abs", "max_ulp", "of_bound"))
 
 
 def _promises(subject: Subject, seed: int, replays: int, false_alarm: float) -> Iterator[Line]:

@@ -39,7 +39,7 @@ METHODS = ("manual", "reverse", "forward", "differences")
 ELEMENTWISE = 256
 """Up to this many input elements every one is differenced by itself; beyond, random directions are."""
 
-COLUMNS = ("elements", "max_abs", "max_rel", "max_ulp", "index", "bound", "formula_bound")
+COLUMNS = ("elements", "max_abs", "max_rel", "max_ulp", "of_bound")
 
 FORWARD_DIRECTIONS = 3
 """Each costs one evaluation per replay; three dense ones miss a wrong formula only by a coincidence."""

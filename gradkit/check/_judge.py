@@ -12,6 +12,7 @@ from torch import Tensor
 from gradkit.check._differences import Difference
 from gradkit.check._precision import Format, short_name, spacing
 from gradkit.check._result import Line, Verdict
+from gradkit.check._shares import of_bound, shares
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def judge(
     ]
     kind, where = next(((name, mask) for name, mask in kinds if bool(mask.any())), ("", torch.ones_like(usable)))
     excess = torch.where(
-        where, _excess(formula_error, formula_bound) if kind == "formula" else _excess(error, bound), -1.0
+        where, shares(formula_error, formula_bound) if kind == "formula" else shares(error, bound), -1.0
     )
     place = int(excess.argmax())
     index = _index(place, shape)
@@ -122,6 +123,7 @@ def judge(
         "max_abs": _largest(error),
         "max_rel": _largest(error / reference.value.abs(), reference.value != 0),
         "max_ulp": _largest(error / spacing(reference.value, fmt)),
+        "of_bound": of_bound(error, bound),
         "index": index,
         "value": float(measured.value[place]),
         "reference": float(reference.value[place]),
@@ -140,11 +142,6 @@ def _between(measured: Measured, reference: Reference, bound: Tensor) -> Tensor:
     high = torch.maximum(reference.left, reference.right)
     room = torch.where(bound.isfinite(), bound, 0.0) + 0.01 * (high - low)
     return (measured.formula >= low - room) & (measured.formula <= high + room)
-
-
-def _excess(error: Tensor, bound: Tensor) -> Tensor:
-    """Error in units of the bound; infinite where it is not a number."""
-    return torch.where(error == 0, 0.0, error / bound).nan_to_num(nan=torch.inf, posinf=torch.inf)
 
 
 def _largest(values: Tensor, where: Tensor | None = None) -> float:

@@ -154,7 +154,7 @@ def _examined(engine: Engine, directions: Tensor, title: str) -> CheckResult:
     if line.verdict == "fail" and not math.isnan(line.measured["value"]):
         lines += named_culprits(engine, directions, measured, reference, gradient)
     settings = _settings(engine, used) | {"sensitivity": _sensitivity(engine, directions, measured, reference, formula)}
-    columns = ("max_abs", "max_rel", "max_ulp", "index", "bound", "formula_bound")
+    columns = ("max_abs", "max_rel", "max_ulp", "of_bound")
     return CheckResult(title, lines, [*findings, *_findings(title, lines, engine)], subject.notes, settings, columns)
 
 

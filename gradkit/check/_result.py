@@ -155,11 +155,18 @@ class CheckResult:
         from rich.text import Text
 
         columns = self.columns or list(dict.fromkeys(name for line in self.lines for name in line.measured))
-        table = Table(title=self.title, title_justify="left", caption="\n".join(self.notes) or None)
-        table.add_column("checked")
-        for name in columns:
-            table.add_column(name.replace("_", " "), justify="right")
-        table.add_column("verdict")
+        table = Table(
+            title=self.title,
+            title_justify="left",
+            caption="\n".join(self.notes) or None,
+            caption_justify="left",
+            show_edge=False,
+            pad_edge=False,
+        )
+        table.add_column("checked", overflow="fold")
+        for name in columns:  # a number is shown whole or not at all
+            table.add_column(name.replace("_", " "), justify="right", no_wrap=True)
+        table.add_column("verdict", no_wrap=True)
         told = any(line.reason or line.advice for line in self.lines)
         if told:
             table.add_column("why", overflow="fold")

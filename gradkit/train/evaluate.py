@@ -38,6 +38,8 @@ def metrics(logits: Tensor, targets: Tensor) -> dict[str, float | None]:
         undefined. Accuracy is at probability 0.5; log-loss is the mean in nats. Waits for the device once per metric.
     """
     labels = targets.long()
+    # A loss or a rank worked out in half precision would have its rounding, beside that of the model.
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     probabilities = torch.sigmoid(logits)
     if not torch.isfinite(logits).all():
         undefined = float("nan")

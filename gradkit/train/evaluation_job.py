@@ -13,7 +13,7 @@ from lightning.fabric import Fabric
 from gradkit.errors import CheckpointError, RunFolderError
 from gradkit.store import plain, read_manifest, write_atomically
 from gradkit.train.accounting import inference_cost
-from gradkit.train.checkpoints import Checkpoints
+from gradkit.train.checkpoints import BEST, Checkpoints, load
 from gradkit.train.context import JobContext
 from gradkit.train.data import load_dataset
 from gradkit.train.display import Display, fact_table, metric_table
@@ -24,7 +24,9 @@ from gradkit.train.schema import TrainConfig
 
 
 def evaluate_run(config: TrainConfig, context: JobContext, fabric: Fabric, display: Display) -> None:
-    """Evaluate the last weights of the run in `config.run`; prints tables and writes `evaluation.json`.
+    """Evaluate the weights the run in `config.run` reports on; prints tables and writes `evaluation.json`.
+
+    Those are the last, or the best where the run was to stop early, as in the run's own final metrics.
 
     Raises:
         RunFolderError: The folder is no run, or its data has changed since.
@@ -40,7 +42,7 @@ def evaluate_run(config: TrainConfig, context: JobContext, fabric: Fabric, displ
         )
     dtype = torch.float64 if config.trainer.precision == "64" else torch.float32
     model = build_model(config.model, dataset.input_shape, trust=context.trust).to(dtype)
-    state, damaged = Checkpoints(run / "checkpoints").latest()
+    state, step, notes = _weights(run, manifest)
     try:
         model.load_state_dict(state["model"])
     except (KeyError, RuntimeError) as error:
@@ -57,7 +59,7 @@ def evaluate_run(config: TrainConfig, context: JobContext, fabric: Fabric, displ
     features = dataset.test.features[:EVALUATION_BATCH].to(fabric.device, dtype)
     cost = inference_cost(model, features, mode)
     display.say(
-        *(f"note: {sentence} The checkpoint before it is used." for sentence in damaged),
+        *(f"note: {sentence}" for sentence in notes),
         metric_table(f"Evaluation under inference={mode}", metrics),
         "",
         fact_table(
@@ -66,7 +68,7 @@ def evaluate_run(config: TrainConfig, context: JobContext, fabric: Fabric, displ
                 ("graph nodes", f"{cost.graph_nodes:,}"),
                 ("time of one forward", f"{cost.seconds * 1e6:,.0f} us on {cost.samples:,} samples"),
                 ("peak memory of a forward", f"{cost.peak_bytes:,} bytes"),
-                ("step evaluated", str(state["progress"]["step"])),
+                ("step evaluated", str(step)),
                 ("written to", str(context.run_folder / "evaluation.json")),
             ]
         ),
@@ -74,7 +76,7 @@ def evaluate_run(config: TrainConfig, context: JobContext, fabric: Fabric, displ
     result: dict[str, Any] = {
         "schema_version": 1,
         "run": str(run),
-        "step": state["progress"]["step"],
+        "step": step,
         "evaluated": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "inference": mode,
         "metrics": metrics,
@@ -86,3 +88,21 @@ def evaluate_run(config: TrainConfig, context: JobContext, fabric: Fabric, displ
         write_atomically(context.run_folder / "evaluation.json", json.dumps(plain(result), indent=2).encode())
     except OSError as error:
         raise RunFolderError(f"{context.run_folder} cannot be written: {error.strerror or error}.") from None
+
+
+def _weights(run: Path, manifest: dict[str, Any]) -> tuple[dict[str, Any], int, list[str]]:
+    """The checkpoint to evaluate, the step it was written at, and what a person should know of it."""
+    checkpoints = Checkpoints(run / "checkpoints")
+    stops_early = manifest["config"]["trainer"].get("early_stopping") is not None
+    best = manifest.get("best", {}).get("step")
+    if stops_early and best is not None and manifest.get("status") == "completed":
+        try:
+            state = load(checkpoints.folder / BEST)
+            return state, state["step"], [f"These are the best weights, of step {state['step']}."]
+        except CheckpointError as error:
+            notes = [f"The last weights are evaluated, not the best: {error}"]
+    else:
+        notes = []
+    state, damaged = checkpoints.latest()
+    notes += [f"{sentence} The checkpoint before it is used." for sentence in damaged]
+    return state, state["progress"]["step"], notes

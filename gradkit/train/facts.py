@@ -48,6 +48,11 @@ def introduction(session: Session) -> list[str]:
     effective = effective_precision(session.fabric, session.dtype)
     if effective.split("-")[0] != config.trainer.precision.split("-")[0]:
         lines.append(f"note: precision {config.trainer.precision} was asked for; this device computes in {effective}")
+    if config.optimizer.name == "lbfgs" and session.batches.steps_per_epoch > config.trainer.accumulate:
+        lines.append(
+            "note: L-BFGS estimates curvature from one step to the next and needs the same samples in each; with parts"
+            f" of them it may diverge. All at once: trainer.batch_size={session.batches.samples_per_epoch}"
+        )
     if session.loop.progress.step:
         lines.append(f"resuming after step {session.loop.progress.step} (attempt {session.attempt})")
     return lines

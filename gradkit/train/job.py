@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import sys
@@ -187,9 +188,9 @@ def show_summary(display: Display, store: RunStore, folder: Path, watching: Watc
             display.say("", growth)
     if "worked_example" in manifest:
         display.say("", gradient_table(manifest["worked_example"]))
-    if manifest.get("metrics"):
-        display.say("", metric_table("Final metrics", manifest["metrics"]))
-    environment, timings = manifest["environment"], manifest["timings"]
+    environment, timings, metrics = manifest["environment"], manifest["timings"], manifest.get("metrics", {})
+    if metrics:
+        display.say("", metric_table("Final metrics", metrics))
     facts = [
         ("ended by", str(manifest["stopped_because"])),
         ("steps", f"{manifest['steps']:,} in {timings['train_seconds']:.2f} s"),
@@ -202,6 +203,8 @@ def show_summary(display: Display, store: RunStore, folder: Path, watching: Watc
         facts.append((name.replace("_", " "), f"at most {value:.3g}"))
     if report is not None:
         facts.append(("findings", f"{len(report.findings) or 'none'}; {report.totals()}"))
+    if any(values["log_loss"] is not None and math.isnan(values["log_loss"]) for values in metrics.values()):
+        facts.append(("not finite", "the weights; try a lower optimizer.lr or trainer.clip_norm"))
     if manifest.get("unwritten"):
         facts.append(("not written", ", ".join(manifest["unwritten"])))
     facts.append(("run folder", str(folder)))

@@ -122,6 +122,9 @@ class TrainingLoop:
             if progress.epoch >= config.epochs:
                 progress.stopped_because = f"epochs={config.epochs}"
                 break
+            if config.early_stopping is not None and progress.evaluations_since_best >= config.early_stopping:
+                progress.stopped_because = f"early_stopping={config.early_stopping}"
+                break
             for window in self.windows():
                 progress.stopped_because = self.reason_to_stop(started)
                 if progress.stopped_because is not None:
@@ -263,7 +266,7 @@ class TrainingLoop:
         self.schedule.after_step()
 
     def finish_epoch(self) -> None:
-        """Evaluate, tell the schedule, and stop early when the configuration says so."""
+        """Evaluate, tell the schedule, and count the evaluations without a better loss."""
         progress, config = self.progress, self.config
         self.schedule.after_epoch()
         if progress.epoch % config.evaluate_every and progress.epoch < config.epochs:
@@ -279,8 +282,6 @@ class TrainingLoop:
             progress.best_loss, progress.best_step, progress.evaluations_since_best = loss, progress.step, 0
         else:
             progress.evaluations_since_best += 1
-        if config.early_stopping is not None and progress.evaluations_since_best >= config.early_stopping:
-            progress.stopped_because = f"early_stopping={config.early_stopping}"
 
     def evaluate(self) -> float | None:
         """The loss on the validation split, measured in eval mode and out of autograd's sight."""

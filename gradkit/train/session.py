@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from gradkit.errors import CheckpointError, ConfigError
 from gradkit.store import Complaints, RunStore
@@ -106,7 +107,7 @@ class Session:
             ranks=fabric.world_size,
             dtype=self.dtype,
         )
-        if getattr(config.model, "batch_norm", False):
+        if any(isinstance(module, _BatchNorm) for module in self.raw_model.modules()):
             refuse_single_sample(trainer.batch_size, self.batches.samples_per_epoch)
         steps_per_epoch = math.ceil(self.batches.steps_per_epoch / trainer.accumulate)
         self.total_steps = min(trainer.epochs * steps_per_epoch, trainer.max_steps or trainer.epochs * steps_per_epoch)
@@ -124,13 +125,12 @@ class Session:
         self.mirrors: Mirrors | None = None
         if self.fabric.global_rank == 0:
             self.mirrors = Mirrors(config.logger, self.folder, attempt=self.attempt, complaints=complaints)
-        groups = self.optimizer.param_groups
         self.recorder = Recorder(
             self.store,
             attempt=self.attempt,
             every=trainer.flush_every,
             enabled=trainer.record,
-            learning_rate=lambda: float(groups[0]["lr"]),
+            learning_rate=lambda: self.schedule.learning_rate,
             mirrors=(self.mirrors,) if self.mirrors is not None and self.mirrors.active else (),
         )
         self.loop: TrainingLoop = loop_with_fault(config.fault.name)(
@@ -150,7 +150,7 @@ class Session:
             on_step=lambda loss: None,
             stop_requested=lambda: False,
         )
-        self.differences: dict[str, float] = {}
+        self._evaluated_at: int | None = None
 
     # --- training -----------------------------------------------------------------------------------------------------
 
@@ -175,8 +175,11 @@ class Session:
             self._note_findings(watching)
         self.save_checkpoint()
         metrics: dict[str, Any] = {}
+        best: dict[str, Any] = {"validation_loss": progress.best_loss, "step": progress.best_step}
         if not signals.requested() and progress.stopped_because != SIGNAL:
-            metrics = self._final_metrics()
+            if self._evaluated_at != progress.step:
+                best = self._with_last_weights(best)
+            metrics = self._final_metrics(best["step"])
         if self.mirrors is not None:
             self.mirrors.close()
         if self.recorder.maxima:
@@ -185,7 +188,7 @@ class Session:
             "steps": progress.step,
             "epochs": progress.epoch,
             "stopped_because": progress.stopped_because,
-            "best": {"validation_loss": progress.best_loss, "step": progress.best_step},
+            "best": best if best["step"] is not None else {"validation_loss": None, "step": None},
             "timings": {"train_seconds": progress.seconds},
             "metrics": metrics,
         }
@@ -227,13 +230,31 @@ class Session:
     def _epoch_ended(self, inference: str, eval_mode: bool) -> float | None:
         progress = self.loop.progress
         values = self.evaluate(self.dataset.validation, inference, eval_mode=eval_mode)
-        self._report("validation", values)
+        self._report("validation", values, progress.step)
         self._steps.evaluated(progress.epoch, self.config.trainer.epochs, values)
+        self._evaluated_at = progress.step
         loss = values["log_loss"]
         if loss is not None and loss < progress.best_loss:
-            # The step checkpoint's state is not needed to use the best weights.
-            self._write(lambda: self.checkpoints.save_best({"model": self._weights(), "step": progress.step}))
+            self._save_best()
         return loss
+
+    def _with_last_weights(self, best: dict[str, Any]) -> dict[str, Any]:
+        """The best of a run that ended between two evaluations, its last weights included.
+
+        What the loop steers by stays as it is, so that going on is as if the run had not been stopped.
+        """
+        values = self.evaluate(self.dataset.validation, self.config.inference.name)
+        step, loss = self.loop.progress.step, values["log_loss"]
+        self._report("validation", values, step)
+        if loss is None or not loss < best["validation_loss"]:
+            return best
+        self._save_best()
+        return {"validation_loss": loss, "step": step}
+
+    def _save_best(self) -> None:
+        # The step checkpoint's state is not needed to use the best weights.
+        state = {"model": self._weights(), "step": self.loop.progress.step}
+        self._write(lambda: self.checkpoints.save_best(state))
 
     def evaluate(self, split: Split, inference: str, *, eval_mode: bool = True) -> dict[str, float | None]:
         """Metrics on one split under an inference mode."""
@@ -247,27 +268,30 @@ class Session:
             autocast=self.autocast(),
         )
 
-    def _final_metrics(self) -> dict[str, Any]:
+    def _final_metrics(self, best_step: int | None) -> dict[str, Any]:
         """Metrics of every split; after early stopping, of the best weights."""
-        if self.config.trainer.early_stopping is not None and self.fabric.global_rank == 0:
+        step = self.loop.progress.step
+        if self.config.trainer.early_stopping is not None and best_step is not None and self.fabric.global_rank == 0:
             try:
                 self.raw_model.load_state_dict(load(self.checkpoints.folder / BEST)["model"])
+                step = best_step
             except CheckpointError as error:
                 self.display.say(f"note: the final metrics are of the last weights, not the best: {error}")
         dataset = self.dataset
         splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
         found = {name: self.evaluate(split, self.config.inference.name) for name, split in splits.items()}
-        self._report("test", found["test"])
+        self._report("test", found["test"], step)
         return found
 
-    def _report(self, split: str, values: dict[str, float | None]) -> None:
-        progress = self.loop.progress
+    def _report(self, split: str, values: dict[str, float | None], step: int) -> None:
+        """Record the metrics of the weights after `step` steps."""
         self.recorder.flush()
         if self.store is not None:
-            event = {"event": "evaluation", "attempt": self.attempt, "step": progress.step, "epoch": progress.epoch}
+            epoch = self.loop.progress.epoch
+            event = {"event": "evaluation", "attempt": self.attempt, "step": step, "epoch": epoch}
             self.store.append([{**event, "split": split, **values}])
         if self.mirrors is not None:
-            self.mirrors.evaluation(split, values, progress.step)
+            self.mirrors.evaluation(split, values, step)
 
     # --- checkpoints --------------------------------------------------------------------------------------------------
 
@@ -316,10 +340,14 @@ class Session:
             if self.fabric.global_rank < len(state["rng"]):  # a rank that is new keeps the seed it was given
                 restore_rng(state["rng"][self.fabric.global_rank], self.fabric.device)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise CheckpointError(
                 f"The checkpoint in {self.checkpoints.folder} does not fit this run: {reason}"
             ) from None
+        made, trainer = self.loop.progress, self.config.trainer
+        for key, limit, done in (("epochs", trainer.epochs, made.epoch), ("max_steps", trainer.max_steps, made.step)):
+            if limit is not None and limit < done:
+                raise ConfigError(f"trainer.{key}={limit} is below the {done} that {self.folder} has made already.")
 
 
 def refuse_single_sample(batch_size: int, samples: int) -> None:
@@ -333,7 +361,7 @@ def refuse_single_sample(batch_size: int, samples: int) -> None:
     better = next((size for size in range(batch_size + 1, samples + 1) if samples % size != 1), None)
     advice = f"take trainer.batch_size={better}" if better is not None else "take more data"
     raise ConfigError(
-        "model.batch_norm=true cannot normalise a micro-batch of one sample, and"
+        "The model's batch-norm cannot normalise a micro-batch of one sample, and"
         f" trainer.batch_size={batch_size} leaves one of {samples} at the end of every epoch; {advice}."
     )
 

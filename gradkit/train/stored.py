@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from gradkit.config.wording import quoted
@@ -39,6 +40,15 @@ RESUME_MAY_CHANGE = (
     "trainer.threads",
 )
 """Keys, and groups of them that end in a dot, that leave the trajectory of the weights as it was."""
+
+FOLLOWED: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "cosine": ("trainer.epochs", "trainer.max_steps"),
+        "one_cycle": ("trainer.epochs", "trainer.max_steps"),
+        "plateau": ("trainer.evaluate_every",),
+    }
+)
+"""Keys among them that a schedule is laid out by: another value would bend the learning rate midway."""
 
 EVALUATE_MAY_CHANGE = (
     "mode",
@@ -130,7 +140,14 @@ def check_same_run(stored: StoredRun, before: TrainConfig, after: TrainConfig) -
     """
     was, now, then = dict(_flat(before)), dict(_flat(after)), dict(_flat(stored.config))
     for key, value in now.items():
-        if value != was.get(key, value) and not _among(key, stored.may_change):
+        if value == was.get(key, value):
+            continue
+        if stored.key == "trainer.resume" and key in FOLLOWED.get(after.schedule.name, ()):
+            raise ConfigError(
+                f"{key}: schedule={after.schedule.name} follows it, so going on with a run cannot change it from"
+                f" {quoted(was[key])} to {quoted(value)}; start a new run, or leave it out."
+            )
+        if not _among(key, stored.may_change):
             doing = "going on with" if stored.key == "trainer.resume" else "evaluating"
             raise ConfigError(
                 f"{key}: {doing} a run cannot change it from {quoted(was[key])} to {quoted(value)};"

@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from gradkit.store import read_events, read_manifest
+from gradkit.train.checkpoints import BEST, load
+from gradkit.train.evaluate import metrics
 from tests.train.runs import assert_same_weights, command, final_weights, train, train_arm, train_in_child, train_into
 
 QUICK = ("trainer.epochs=3", "trainer.accelerator=cpu")
@@ -119,6 +121,8 @@ def test_clipping_changes_the_step_but_not_the_recorded_norm(tmp_path: Path, cli
 @pytest.mark.parametrize("model", ["notebook", "logistic", "mlp"])
 def test_hand_derived_and_autograd_runs_agree(tmp_path: Path, model: str, optimizer: str) -> None:
     settings = (f"model={model}", f"optimizer={optimizer}", "trainer.epochs=5", "trainer.precision=64")
+    if optimizer == "lbfgs":  # on changing samples it may diverge to NaN, which equals nothing
+        settings += ("trainer.batch_size=343",)
     train_arm(tmp_path / "autograd", *settings)
     train_arm(tmp_path / "manual", *settings, "gradient=manual")
     first, second = final_weights(tmp_path / "autograd"), final_weights(tmp_path / "manual")
@@ -174,6 +178,36 @@ def test_early_stopping_evaluates_the_best_weights(tmp_path: Path) -> None:
     validation = [event["log_loss"] for event in read_events(tmp_path / "run") if event.get("split") == "validation"]
     assert manifest["best"]["validation_loss"] == min(validation)
     assert manifest["metrics"]["validation"]["log_loss"] == pytest.approx(min(validation))
+
+
+def test_a_run_that_stopped_early_is_evaluated_by_the_weights_it_reports_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    manifest = train_into(
+        folder, "optimizer.lr=20", "trainer.early_stopping=3", "trainer.epochs=200", "trainer.accelerator=cpu"
+    )
+    best = manifest["best"]["step"]
+    assert best < manifest["steps"]
+    assert [event["step"] for event in read_events(folder) if event.get("split") == "test"] == [best]
+    capsys.readouterr()
+    assert train("mode=evaluate", f"run={folder}") == 0
+    assert f"These are the best weights, of step {best}." in capsys.readouterr().out
+    (path,) = folder.glob("evaluations/*/evaluation.json")
+    result = json.loads(path.read_text())
+    assert (result["step"], result["metrics"]) == (best, manifest["metrics"])
+
+
+def test_a_run_that_ends_between_evaluations_has_its_best_weights_too(tmp_path: Path) -> None:
+    manifest = train_into(tmp_path / "run", "trainer.max_steps=3", "trainer.accelerator=cpu")
+    assert manifest["best"] == {"validation_loss": manifest["metrics"]["validation"]["log_loss"], "step": 3}
+    assert load(tmp_path / "run" / "checkpoints" / BEST)["step"] == 3
+
+
+def test_metrics_of_half_precision_logits_are_worked_out_in_single() -> None:
+    logits = torch.randn(999, generator=torch.Generator().manual_seed(0)).bfloat16()
+    targets = (torch.arange(999) % 2).float()
+    assert metrics(logits, targets) == metrics(logits.float(), targets)
 
 
 def test_limits_end_a_run(tmp_path: Path) -> None:
@@ -298,6 +332,14 @@ def test_non_finite_weights_do_not_end_the_record(tmp_path: Path) -> None:
     assert train_in_child(*QUICK, f"hydra.run.dir={folder}", "trainer.progress=none", prepare=nan_weights) == 0
     assert read_manifest(folder)["metrics"]["test"]["accuracy"] == "NaN"
     assert all(np.isnan(event["loss"]) for event in read_events(folder) if event["event"] == "step")
+
+
+@pytest.mark.parametrize("batch_size", [64, 343])
+def test_lbfgs_is_told_to_take_all_samples_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], batch_size: int
+) -> None:
+    train(*QUICK, "optimizer=lbfgs", f"trainer.batch_size={batch_size}", f"hydra.run.dir={tmp_path / 'run'}")
+    assert ("All at once: trainer.batch_size=343" in capsys.readouterr().out) == (batch_size < 343)
 
 
 def test_hand_derived_gradients_of_two_processes_are_averaged(tmp_path: Path) -> None:

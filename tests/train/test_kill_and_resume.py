@@ -136,6 +136,41 @@ def test_a_finished_run_can_be_trained_further(tmp_path: Path) -> None:
     assert_same_weights(longer, extended)
 
 
+def test_the_learning_rate_is_recorded_as_it_was_used_after_a_resume(tmp_path: Path) -> None:
+    overrides = ("schedule=step", "schedule.every_epochs=1", "trainer.epochs=4", "trainer.accelerator=cpu")
+    train_into(tmp_path / "whole", *overrides)
+    train_into(tmp_path / "parts", *overrides, "trainer.max_steps=13")
+    assert train(f"trainer.resume={tmp_path / 'parts'}", "trainer.max_steps=null") == 0
+    whole, parts = (
+        [event["lr"] for event in read_events(tmp_path / name) if event["event"] == "step"]
+        for name in ("whole", "parts")
+    )
+    assert parts == whole
+    assert whole[0] > whole[-1]
+
+
+def test_a_run_that_stopped_early_has_nothing_left_to_do(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    steps = train_into(folder, "optimizer.lr=20", "trainer.early_stopping=2", "trainer.accelerator=cpu")["steps"]
+    assert train(f"trainer.resume={folder}") == 0
+    again = read_manifest(folder)
+    assert (again["steps"], again["stopped_because"], again["attempt"]) == (steps, "early_stopping=2", 2)
+    assert train(f"trainer.resume={folder}", "trainer.early_stopping=5") == 0
+    assert read_manifest(folder)["steps"] > steps
+
+
+@pytest.mark.parametrize(("limit", "made"), [("trainer.epochs=2", 3), ("trainer.max_steps=5", 18)])
+def test_a_limit_below_what_was_done_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], limit: str, made: int
+) -> None:
+    folder = tmp_path / "run"
+    train_into(folder, "trainer.epochs=3", "trainer.accelerator=cpu")
+    before = (folder / "run.json").read_bytes()
+    assert train(f"trainer.resume={folder}", limit) == 2
+    assert f"{limit} is below the {made} that" in capsys.readouterr().err
+    assert (folder / "run.json").read_bytes() == before
+
+
 @pytest.mark.slow
 def test_the_real_command_survives_a_kill_from_outside(tmp_path: Path) -> None:
     import subprocess

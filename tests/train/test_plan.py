@@ -219,6 +219,18 @@ def test_resume_may_not_change_the_run(override, tmp_path):
     assert str(caught.value).split(".")[0].split(":")[0] in (override.split("=")[0].split(".")[0], "model", "data")
 
 
+@pytest.mark.parametrize(
+    ("schedule", "override"),
+    [("cosine", "trainer.epochs=9"), ("one_cycle", "trainer.max_steps=null"), ("plateau", "trainer.evaluate_every=2")],
+)
+def test_resume_may_not_change_what_the_schedule_follows(schedule, override, tmp_path):
+    run = stored_run(tmp_path / "run", f"schedule={schedule}", "trainer.max_steps=7")
+    with pytest.raises(ConfigError, match=f"schedule={schedule} follows it, so going on with a run cannot change it"):
+        planned(f"trainer.resume={run}", override)
+    constant = stored_run(tmp_path / "constant", "trainer.max_steps=7")
+    planned(f"trainer.resume={constant}", override)
+
+
 def test_resume_with_the_same_value_again_is_no_change(tmp_path):
     run = stored_run(tmp_path / "run", "seed=3")
     planned(f"trainer.resume={run}", "seed=3", "model=logistic", "optimizer.lr=0.1")

@@ -19,11 +19,11 @@ def build_custom(config: CustomModel, input_shape: tuple[int, ...], trust: Seque
     """The user's module, checked to map features (batch, ...) to logits (batch,) or (batch, 1).
 
     An output of shape (batch, 1) is squeezed by a forward hook rather than by a wrapper, so that parameters keep the
-    names the user gave them. The trial runs in evaluation mode without autograd and leaves torch's random state as it
-    was.
+    names the user gave them. The trial runs in evaluation mode and leaves torch's random state as it was.
 
     Raises:
-        ConfigError: The target cannot be imported or called, is not a module, or its output does not fit.
+        ConfigError: The target cannot be imported or called, is not a module, its output does not fit, or no gradient
+            can flow from it to a parameter.
     """
     from gradkit.config.trust import import_trusted  # only a user's own code needs it
 
@@ -44,13 +44,19 @@ def build_custom(config: CustomModel, input_shape: tuple[int, ...], trust: Seque
             f"model.target={config.target} has to map a batch of {_PROBE} samples of shape {input_shape} to logits of"
             f" shape ({_PROBE},) or ({_PROBE}, 1); got {got}."
         )
+    trainable = any(parameter.requires_grad for parameter in model.parameters())
+    if trainable and not output.requires_grad:
+        raise ConfigError(
+            f"model.target={config.target} cuts its output off from its parameters, as detach(), no_grad() and .data"
+            " do; no gradient can flow back."
+        )
     return model
 
 
 def _try(model: nn.Module, input_shape: tuple[int, ...], target: str) -> Any:
     modes = [(module, module.training) for module in model.modules()]
     try:
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
             return model.eval()(torch.zeros(_PROBE, *input_shape))
     except Exception as error:  # see above
         raise ConfigError(

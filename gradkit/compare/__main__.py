@@ -28,7 +28,7 @@ RUN is a run folder, a folder with many (such as that of a sweep), or a glob in 
 
 Options
   --by KEY         form arms by this key alone and pair runs by seed and all other keys; may be repeated
-  --reference RUN  compare with the arm of this run; by default that of the first
+  --reference RUN  compare with the arm of this run; by default the first without a fault
   --metric NAME    show these metrics, such as 'validation.*'; may be repeated
   --best N         list this many best runs per metric (default 3)
   --json FILE      write everything as JSON; - is standard output

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from gradkit.config.commands import USAGE_ERROR
 from gradkit.errors import GradkitError
 from gradkit.train.signals import StopSignals
 
@@ -49,10 +50,10 @@ def run_in_processes(fabric: Fabric, work: Callable[[Fabric], int], signals: Sto
         raise
     except (ProcessRaisedException, ProcessExitedException):
         # Where one process has failed, the others fail at their next exchange with it: the mistake is what matters.
-        if mistakes.empty() and not signals.requested():
+        if not mistakes.empty():
+            raise mistakes.get() from None
+        if not signals.requested():
             raise
-    if not mistakes.empty():
-        raise mistakes.get()
     return signals.exit_status or status
 
 
@@ -71,7 +72,7 @@ def _reporting(fabric: Fabric, *, work: Callable[[Fabric], int], mistakes: Any) 
         return work(fabric)
     except GradkitError as error:
         mistakes.put(error)
-        return 0
+        raise SystemExit(USAGE_ERROR) from None  # ends the other processes too
 
 
 def _ask_to_stop(signals: StopSignals) -> None:

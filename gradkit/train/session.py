@@ -273,8 +273,9 @@ class Session:
         step = self.loop.progress.step
         if self.config.trainer.early_stopping is not None and best_step is not None and self.fabric.global_rank == 0:
             try:
-                self.raw_model.load_state_dict(load(self.checkpoints.folder / BEST)["model"])
-                step = best_step
+                state = load(self.checkpoints.folder / BEST)
+                self.raw_model.load_state_dict(state["model"])
+                step = state["step"]
             except CheckpointError as error:
                 self.display.say(f"note: the final metrics are of the last weights, not the best: {error}")
         dataset = self.dataset

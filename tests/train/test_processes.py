@@ -64,21 +64,24 @@ def test_two_processes_stop_together_at_a_signal_and_go_on_to_the_same_weights(t
     assert recorded == list(range(manifest["steps"]))
 
 
+CRASHED = ProcessRaisedException("Connection closed by peer", error_index=1, error_pid=1)
+EXITED = ProcessExitedException("exited", error_index=0, error_pid=1, exit_code=143)
+
+
 class Launcher:
-    """Stands in for Fabric: runs the work here, then fails as torch does when a process has failed."""
+    """Stands in for Fabric: runs the work here, and fails as torch does when a process has failed."""
 
     def __init__(self, fails: Exception | None = None) -> None:
         self._fails = fails
 
     def launch(self, function: Any) -> Any:
-        status = function(self)
+        try:
+            status = function(self)
+        except SystemExit as end:
+            raise self._fails or EXITED from end
         if self._fails is not None:
             raise self._fails
         return status
-
-
-CRASHED = ProcessRaisedException("Connection closed by peer", error_index=1, error_pid=1)
-EXITED = ProcessExitedException("exited", error_index=0, error_pid=1, exit_code=143)
 
 
 @pytest.mark.parametrize("fails", [None, CRASHED], ids=["all processes", "the first process"])
@@ -116,12 +119,13 @@ def test_a_signal_that_ends_processes_while_they_set_up_is_what_the_run_ends_by(
 
 
 def test_a_signal_before_any_process_was_started_ends_the_run_at_once() -> None:
-    def work(fabric: Any) -> int:
-        os.kill(os.getpid(), signal.SIGTERM)
-        raise AssertionError("went on")
+    class Starting:
+        def launch(self, function: Any) -> Any:
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise AssertionError("went on")
 
     with StopSignals() as signals, pytest.raises(SystemExit) as stop:
-        run_in_processes(Launcher(), work, signals)  # type: ignore[arg-type]
+        run_in_processes(Starting(), lambda fabric: 0, signals)  # type: ignore[arg-type]
     assert stop.value.code == 143
 
 

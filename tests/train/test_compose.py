@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gradkit.config import fields, wording
+from gradkit.config import arguments, fields, wording
 from gradkit.config import folder as folder_module
 from gradkit.config.folder import configs_folder
 from gradkit.errors import ConfigError
@@ -198,6 +198,6 @@ def test_resume_in_a_configuration_file_is_refused(tmp_path):
 
 
 def test_documented_examples_of_words_and_keys_hold():
-    for module in (fields, wording):
+    for module in (arguments, fields, wording):
         assert doctest.testmod(module).failed == 0
         assert doctest.testmod(module).attempted > 0

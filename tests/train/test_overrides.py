@@ -10,6 +10,7 @@ from gradkit.config.arguments import as_argument
 from gradkit.errors import ConfigError
 from gradkit.train.compose import session
 from gradkit.train.plan import make_plan
+from gradkit.train.schema.data import delimiter_character
 from tests.train.command import train
 
 TABLE = ("data=csv", f"data.path='{__file__}'")
@@ -108,3 +109,25 @@ def test_mappings_of_options_can_be_swept():
     with session() as hydra:
         plan = make_plan(hydra, overrides, multirun=True, trust=["pkg"])
     assert [arm.config.model.options for arm in plan.arms] == [{"width": 7}, {"width": 8}]
+
+
+@pytest.mark.parametrize(
+    ("typed", "character"),
+    [
+        ("data.delimiter=tab", "\t"),
+        (r"'data.delimiter=\t'", "\t"),
+        (r"data.delimiter=\\t", "\t"),
+        (r"""data.delimiter="'\t'" """, "\t"),
+        ("\"data.delimiter='\t'\"", "\t"),
+        (as_argument("data.delimiter", ";"), ";"),
+        (as_argument("data.delimiter", ","), ","),
+        ("data.delimiter='|'", "|"),
+    ],
+)
+def test_delimiters_pass_from_a_shell_to_the_reader(typed, character):
+    (argument,) = shlex.split(typed)
+    assert delimiter_character(composed(*TABLE, "data.target=y", argument).data.delimiter) == character
+
+
+def test_a_bare_tab_is_answered_with_the_word():
+    assert "or data.delimiter=tab; got ''" in refused(*TABLE, "data.target=y", "data.delimiter=\t")

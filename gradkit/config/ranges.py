@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gradkit.config.fields import range_in_words
@@ -35,7 +35,7 @@ def _check_value(key: str, value: object, metadata: Mapping[str, Any]) -> None:
     if isinstance(value, str) and "\0" in value:
         raise ConfigError(f"{key}: text may not hold a null character, got {quoted(value)}.")
     if (choices := metadata.get("choices")) and value is not None and value not in choices:
-        near = did_you_mean(str(value), choices)
+        near = _nearest(str(value), choices)
         raise ConfigError(f"{key}: expected one of {', '.join(choices)}, got {quoted(value)}.{near}")
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return
@@ -53,3 +53,25 @@ def _check_value(key: str, value: object, metadata: Mapping[str, Any]) -> None:
         or (below is not None and value >= below)
     ):
         raise ConfigError(f"{key}: expected a number {range_in_words(metadata)}{text}, got {value}.")
+
+
+def _nearest(value: str, choices: Sequence[str]) -> str:
+    """A sentence naming the choice probably meant, with a leading space, or an empty string.
+
+    Words are compared up to their first hyphen: whole, then by likeness, then by the letters they have in common, so
+    that `16` and `fp16` are nearer to `16-mixed` than to `64`.
+    """
+    heads = {choice: choice.partition("-")[0] for choice in choices}
+    same = [choice for choice, head in heads.items() if head == value.partition("-")[0]]
+    if len(same) == 1:
+        return f" Did you mean {same[0]!r}?"
+    if near := did_you_mean(value, choices):
+        return near
+    inside = [choice for choice, head in heads.items() if len(head) > 1 and _is_within(head, value.partition("-")[0])]
+    return f" Did you mean {max(inside, key=lambda choice: len(heads[choice]))!r}?" if inside else ""
+
+
+def _is_within(short: str, long: str) -> bool:
+    """Whether all letters of `short` are in `long`, in the same order."""
+    letters = iter(long)
+    return all(letter in letters for letter in short)

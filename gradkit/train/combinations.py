@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from gradkit.train.schema import TrainConfig
+from gradkit.train.schema.data import delimiter_character
 
 HAND_DERIVED_MODELS = ("notebook", "logistic", "mlp")
 MIXED_PRECISIONS = ("bf16-mixed", "16-mixed")
@@ -188,8 +189,11 @@ COMBINATIONS: tuple[Combination, ...] = (
         lambda c: f"data.features holds the target {getattr(c.data, 'target', '')!r}; leave it out of them.",
     ),
     Combination(
-        lambda c: len(getattr(c.data, "delimiter", ",")) != 1,
-        lambda c: f"data.delimiter: expected one character, got {getattr(c.data, 'delimiter', '')!r}.",
+        lambda c: delimiter_character(getattr(c.data, "delimiter", ",")) is None,
+        lambda c: (
+            "data.delimiter: expected one ASCII character, such as \"data.delimiter=';'\", or data.delimiter=tab;"
+            f" got {getattr(c.data, 'delimiter', '')!r}."
+        ),
     ),
     # Trainer.
     Combination(
@@ -205,6 +209,13 @@ COMBINATIONS: tuple[Combination, ...] = (
         lambda c: (
             f"schedule={c.schedule.name} is laid out over the steps of the run, which trainer.max_seconds leaves open;"
             " give trainer.max_steps too, or leave trainer.max_seconds out."
+        ),
+    ),
+    Combination(
+        lambda c: c.schedule.name == "one_cycle" and c.trainer.max_steps == 1,
+        lambda c: (
+            "schedule=one_cycle rises and falls, which takes at least 2 optimizer steps; got trainer.max_steps=1. Take"
+            " more steps or schedule=constant."
         ),
     ),
     Combination(

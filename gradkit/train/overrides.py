@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
+import types
+import typing
 from collections.abc import Iterable, Mapping
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -14,6 +17,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from gradkit.config.arguments import as_argument
 from gradkit.config.fields import fields_of, range_in_words, type_in_words, types_of
 from gradkit.config.wording import listed, quoted
 from gradkit.errors import ConfigError, did_you_mean
@@ -31,6 +35,9 @@ DEEPEST_NESTING = 20
 LONGEST_HINT = 60
 """Characters of a value that a hint on quoting repeats."""
 
+PARSING_ERRORS = (HydraException, OmegaConfBaseException, ValueError, TypeError, AssertionError, RecursionError)
+"""What Hydra's parser raises on text it cannot read."""
+
 FREE_KEYS = "model.options"
 """The one mapping whose keys are the user's own."""
 
@@ -46,6 +53,9 @@ def parse(texts: Iterable[str], loader: ConfigLoader) -> list[Override]:
     seen: dict[str, str] = {}
     for text in texts:
         one = _parse_one(text, parser)
+        if one.key_or_group == FREE_KEYS and not (one.is_add() or one.is_force_add() or one.is_delete()):
+            # Hydra, too, has to add the keys of `model.options={width: 7}`, not look them up.
+            one = _parse_one(f"++{text}", parser)
         one.config_loader = loader
         if (key := one.key_or_group) in seen:
             raise ConfigError(f"{key} is given twice: {quoted(seen[key])} and {quoted(text)}. Keep one of them.")
@@ -72,19 +82,65 @@ def _parse_one(text: str, parser: OverridesParser) -> Override:
         raise ConfigError(f"{quoted(text)} has no key; write KEY=VALUE.")
     try:
         override = parser.parse_override(text)
-    except (HydraException, OmegaConfBaseException, ValueError, TypeError, AssertionError, RecursionError) as error:
+    except PARSING_ERRORS as error:
         why = str(error).partition("\n")[0]
-        value = text.partition("=")[2]
-        hint = ""
-        if (
-            value
-            and re.fullmatch(r"[\w./@]+", key)
-            and not re.match(r"(int|str|float|bool|choice|range|glob)\(", value)
-        ):
-            plain = value.strip("'\"")[:LONGEST_HINT].replace("'", "\\'")
-            hint = f" A value with special characters needs quotes of its own: \"{key}='{plain}'\"."
+        hint = _quoting_hint(text, parser)
         raise ConfigError(f"{quoted(key)}: cannot read {quoted(text)}: {why}.{hint}") from error
     return override
+
+
+def _quoting_hint(text: str, parser: OverridesParser) -> str:
+    """How to quote a value that was meant as text, or as a list of texts, with a leading space."""
+    name, _, value = text.partition("=")
+    key = name.lstrip("+~")
+    if not value or not re.fullmatch(r"[\w./@]+", key) or key in GROUPS:
+        return ""
+    if re.match(r"(int|str|float|bool|choice|range|glob)\(", value):
+        return ""
+    kinds = _kinds(key)
+    if kinds and not kinds & {str, list[str]}:
+        return ""
+    meant = _elements(value) if list[str] in kinds else value.strip("'\"")
+    if len(value) > LONGEST_HINT:
+        form = "['...','...']" if list[str] in kinds else "'...'"
+        return f' A value with special characters needs quotes of its own, as in "{name}={form}".'
+    suggestion = as_argument(name, meant)
+    try:
+        parser.parse_override(shlex.split(suggestion)[0])
+    except PARSING_ERRORS:
+        return ""
+    return f" A value with special characters needs quotes of its own: {suggestion}."
+
+
+def _kinds(key: str) -> set[object]:
+    """The types that a key may have, null aside, whichever choice of its group is in force."""
+    head, _, rest = key.partition(".")
+    schemas = GROUPS[head].values() if head in GROUPS else [TrainConfig]
+    found = [types_of(schema).get(rest if head in GROUPS else key) for schema in schemas]
+    unions = (typing.Union, types.UnionType)
+    each = [typing.get_args(kind) if typing.get_origin(kind) in unions else (kind,) for kind in found]
+    return {kind for kinds in each for kind in kinds} - {type(None), None}
+
+
+def _elements(value: str) -> list[str]:
+    """The texts of a list whose quotes are missing or misplaced."""
+    bare = value.strip()
+    if bare[:1] + bare[-1:] in ('""', "''") and bare[1:2] == "[":
+        bare = bare[1:-1]
+    inner = bare.removeprefix("[").removesuffix("]")
+    parts, depth, quote = [""], 0, ""
+    for letter in inner:
+        if quote or (letter in "'\"" and not parts[-1].strip()):
+            quote = "" if letter == quote else quote or letter
+        elif letter in "([{":
+            depth += 1
+        elif letter in ")]}":
+            depth -= 1
+        if letter == "," and not quote and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip().strip("'\"") for part in parts]
 
 
 def _assignment(word: str) -> str:
@@ -208,6 +264,9 @@ def _wrong_type(
     head, _, rest = key.partition(".")
     metadata = fields_of(chosen[head])[rest].metadata if rest else fields_of(TrainConfig)[key].metadata
     limits = range_in_words(metadata)
+    hint = ""
+    if isinstance(value, str) and list[str] in typing.get_args(annotation) and len(value) <= LONGEST_HINT:
+        hint = f" Write it as {as_argument(key, _elements(value))}."
     return ConfigError(
-        f"{key}: expected {type_in_words(annotation)}{f' ({limits})' if limits else ''}, got {quoted(value)}."
+        f"{key}: expected {type_in_words(annotation)}{f' ({limits})' if limits else ''}, got {quoted(value)}.{hint}"
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from gradkit.config.arguments import hydra_quoted
 from gradkit.config.sweeps import count_arms
 from gradkit.config.wording import listed, quoted
 from gradkit.errors import ConfigError, GradkitError, RunFolderError
@@ -252,15 +252,7 @@ def _folders(stored: StoredRun | None, ours: Sequence[Override], rank: int) -> l
             # The slashes are a path's, on Windows too.
             inner = "/evaluations/${now:%Y-%m-%d_%H-%M-%S}-${gradkit.run_id:}"
             wanted = dict.fromkeys(("hydra.run.dir", "hydra.sweep.dir"), str(stored.folder) + inner)
-    return [f"{key}={_hydra_quoted(value)}" for key, value in wanted.items()]
-
-
-def _hydra_quoted(value: str | None) -> str:
-    """A value in Hydra's grammar of overrides, where a backslash counts only before a quote or at the end."""
-    if value is None:
-        return "null"
-    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + found[2].replace("'", "\\'"), value)
-    return f"'{escaped}'"
+    return [f"{key}={'null' if value is None else hydra_quoted(value)}" for key, value in wanted.items()]
 
 
 def _check_stored(config: TrainConfig, stored: StoredRun | None, original: TrainConfig | None) -> None:

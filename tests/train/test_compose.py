@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import yaml
 
-from gradkit.config import fields, wording
+from gradkit.config import arguments, fields, wording
 from gradkit.config import folder as folder_module
 from gradkit.config.folder import configs_folder
 from gradkit.errors import ConfigError
 from gradkit.train.compose import compose, session
 from gradkit.train.plan import make_plan
-from gradkit.train.schema import GROUPS, TrainConfig
+from gradkit.train.schema import GROUPS, TrainConfig, data
 
 # What each choice needs besides itself to be complete.
 COMPLETING = {
@@ -198,6 +198,6 @@ def test_resume_in_a_configuration_file_is_refused(tmp_path):
 
 
 def test_documented_examples_of_words_and_keys_hold():
-    for module in (fields, wording):
+    for module in (arguments, data, fields, wording):
         assert doctest.testmod(module).failed == 0
         assert doctest.testmod(module).attempted > 0

@@ -29,7 +29,14 @@ from gradkit.train.schema.models import (
     MlpModel,
     NotebookModel,
 )
-from gradkit.train.schema.optimizers import AdamOptimizer, CosineSchedule, LbfgsOptimizer, SgdOptimizer, WarmupSchedule
+from gradkit.train.schema.optimizers import (
+    AdamOptimizer,
+    CosineSchedule,
+    LbfgsOptimizer,
+    OneCycleSchedule,
+    SgdOptimizer,
+    WarmupSchedule,
+)
 from gradkit.train.validate import check, nearest_path
 
 
@@ -198,6 +205,16 @@ PAIRS: dict[str, tuple[TrainConfig, str, TrainConfig]] = {
         "data.delimiter",
         config(data=CsvData(path=__file__, target="y", delimiter=";")),
     ),
+    "delimiter that is a quote": (
+        config(data=CsvData(path=__file__, target="y", delimiter='"')),
+        "or data.delimiter=tab; got '\"'",
+        config(data=CsvData(path=__file__, target="y", delimiter="tab")),
+    ),
+    "delimiter that the parser took for nothing": (
+        config(data=CsvData(path=__file__, target="y", delimiter="")),
+        "or data.delimiter=tab; got ''",
+        config(data=CsvData(path=__file__, target="y", delimiter="\\t")),
+    ),
     "two clippings": (
         config(trainer=trainer(clip_norm=1.0, clip_value=1.0)),
         "one of them",
@@ -207,6 +224,11 @@ PAIRS: dict[str, tuple[TrainConfig, str, TrainConfig]] = {
         config(schedule=CosineSchedule(), trainer=trainer(max_seconds=60.0)),
         "trainer.max_steps",
         config(schedule=CosineSchedule(), trainer=trainer(max_seconds=60.0, max_steps=100)),
+    ),
+    "a cycle of one step": (
+        config(schedule=OneCycleSchedule(), trainer=trainer(max_steps=1)),
+        "at least 2 optimizer steps; got trainer.max_steps=1",
+        config(schedule=OneCycleSchedule(), trainer=trainer(max_steps=2)),
     ),
     "float64 on mps": (
         config(trainer=trainer(accelerator="mps", precision="64")),
@@ -289,6 +311,33 @@ def test_values_out_of_range_are_refused_and_the_edge_is_not(case):
         check_ranges(broken())
     assert str(caught.value).startswith(said)
     check_ranges(sound())
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("16", "16-mixed"),
+        ("fp16", "16-mixed"),
+        ("float16", "16-mixed"),
+        ("bf16", "bf16-mixed"),
+        ("bfloat16", "bf16-mixed"),
+        ("bf16-true", "bf16-mixed"),
+        ("32-true", "32"),
+        ("fp32", "32"),
+        ("64-true", "64"),
+    ],
+)
+def test_the_nearest_precision_is_the_one_meant(given, meant):
+    with pytest.raises(ConfigError) as caught:
+        check_ranges(config(trainer=trainer(precision=given)))
+    assert str(caught.value).endswith(f"got {given!r}. Did you mean {meant!r}?")
+
+
+def test_no_word_is_suggested_where_none_is_near():
+    for part in ({"precision": "double"}, {"precision": ""}, {"strategy": "-"}, {"accelerator": "tpu-v4"}):
+        with pytest.raises(ConfigError) as caught:
+            check_ranges(config(trainer=trainer(**part)))
+        assert "Did you mean" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

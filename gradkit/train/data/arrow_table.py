@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from gradkit.config.arguments import as_argument
 from gradkit.errors import DataError
-from gradkit.train.data.columns import choose_columns
-from gradkit.train.data.files import quoted
-from gradkit.train.data.labels import LabelPair, choose_labels, missing_labels
+from gradkit.train.data.arrow_columns import decoded, first_word, is_number, is_row_number, is_text, kind_in_words
+from gradkit.train.data.arrow_labels import map_column
+from gradkit.train.data.columns import choose_columns, may_number_rows
+from gradkit.train.data.files import one_line, quoted
 from gradkit.train.data.prepare import EXACT_INTEGERS
 from gradkit.train.data.samples import Array, Samples, rows_per_block
+from gradkit.train.data.wide_integers import wide_integers
 from gradkit.train.schema.data import TableData
+
+EXACT_DIGITS = 15
+"""Decimals of up to this many digits survive float64 and back (C's DBL_DIG)."""
+
+LONGEST_ARGUMENT = 200
+"""Characters of an argument that a message suggests."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +64,12 @@ def import_pyarrow(where: str) -> ModuleType:
 
 
 def samples_from_table(
-    table: Any, config: TableData, where: str, fingerprint: str, notes: Sequence[str | None]
+    table: Any,
+    config: TableData,
+    where: str,
+    fingerprint: str,
+    notes: Sequence[str | None],
+    as_text: Callable[[Sequence[str]], Any] | None = None,
 ) -> Samples:
     """Labelled samples from a pyarrow.Table.
 
@@ -65,24 +79,45 @@ def samples_from_table(
         where: The file in words, to open an error message.
         fingerprint: Of the file.
         notes: Conversions made while reading, or None where there were none.
+        as_text: Reads some columns again as they are written, where the types were inferred from text.
 
     Raises:
         DataError: The table cannot be trained on.
     """
+    from pyarrow import ArrowException
+
+    try:
+        return _samples(table, config, where, fingerprint, [note for note in notes if note], as_text)
+    except ArrowException as error:  # a type that pyarrow can read but not compute with
+        raise DataError(f"{where}: cannot be used: {one_line(error)}.") from error
+
+
+def _samples(
+    table: Any,
+    config: TableData,
+    where: str,
+    fingerprint: str,
+    notes: list[str],
+    as_text: Callable[[Sequence[str]], Any] | None,
+) -> Samples:
     names = [str(name) for name in table.column_names]
-    chosen, left_out = choose_columns(names, config.target, config.features, where)
+    chosen = choose_columns(names, config.target, config.features, where)
     if table.num_rows == 0:
         raise DataError(f"{where}: has {len(names)} columns ({quoted(names)}) but no rows.")
-    made = [note for note in notes if note]
-    if left_out:
-        made.append(f"Left out, as it numbers the rows: {quoted(left_out)}.")
-    columns = {name: _decoded(table.column(name)) for name in chosen}
+    columns = {name: decoded(table.column(name)) for name in chosen}
+    if config.features is None:
+        left_out, why = _unnamed(columns)
+        notes.extend(why)
+        chosen = choose_columns(names, config.target, None, where, left_out)
+    columns = {name: columns[name] for name in chosen}
     _check_numeric(columns, where)
     _check_complete(columns, where)
-    made.extend(_type_notes(columns))
-    targets, pair = _targets(_decoded(table.column(config.target)), config.positive, where, f"column {config.target!r}")
+    target = decoded(table.column(config.target))
+    wide = wide_integers({**columns, config.target: target}, as_text)
+    notes.extend(_type_notes(columns, wide))
+    targets, pair = map_column(wide.get(config.target, target), config.positive, where, f"column {config.target!r}")
     if pair.note:
-        made.append(pair.note)
+        notes.append(pair.note)
     return Samples(
         where=where,
         features=ColumnBlocks([_as_number(column) for column in columns.values()], (table.num_rows, len(chosen))),
@@ -90,27 +125,30 @@ def samples_from_table(
         feature_names=tuple(chosen),
         label_mapping=pair.mapping,
         fingerprint=fingerprint,
-        notes=tuple(made),
+        notes=tuple(notes),
     )
 
 
-def _decoded(column: Any) -> Any:
-    """Dictionary-encoded (pandas: categorical) columns as plain ones."""
-    import pyarrow
-
-    return column.cast(column.type.value_type) if pyarrow.types.is_dictionary(column.type) else column
-
-
-def _is_number(kind: Any) -> bool:
-    from pyarrow import types
-
-    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind) or types.is_boolean(kind))
-
-
-def _is_text(kind: Any) -> bool:
-    from pyarrow import types
-
-    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
+def _unnamed(columns: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """Columns that are no feature unless asked for, and what to say of these and of others like them."""
+    left_out, notes = [], []
+    for name, column in columns.items():
+        if not may_number_rows(name):
+            continue
+        if column.null_count == len(column):
+            reason = "it is empty"
+        elif is_row_number(column):
+            reason = "it numbers the rows"
+        elif name:
+            reason = "it is an index written by pandas"
+        elif not is_number(column.type):
+            reason = f"it has no name and holds {kind_in_words(column.type)}"
+        else:
+            notes.append(f"A feature, though it has no name, as it does not number the rows: {name!r}.")
+            continue
+        left_out.append(name)
+        notes.append(f"Left out, as {reason}: {name!r}.")
+    return left_out, notes
 
 
 def _as_number(column: Any) -> Any:
@@ -122,44 +160,30 @@ def _as_number(column: Any) -> Any:
 def _check_numeric(columns: dict[str, Any], where: str) -> None:
     from pyarrow import types
 
-    other = [name for name, column in columns.items() if not (_is_number(column.type) or types.is_null(column.type))]
+    other = [name for name, column in columns.items() if not (is_number(column.type) or types.is_null(column.type))]
     if not other:
         return
     column = columns[other[0]]
-    what = f"column {quoted(other[:1])} holds {_kind(column.type)}"
-    if _is_text(column.type):
-        what += _first_word(column)
+    what = f"column {quoted(other[:1])} holds {kind_in_words(column.type)}"
+    if is_text(column.type):
+        what += first_word(column)
     if len(other) > 1:
         what += f"; not numbers either: {quoted(other[1:])}"
     numeric = [name for name in columns if name not in other]
-    remedy = f"; name those to train on, data.features={_as_override(numeric)}" if numeric else ""
-    raise DataError(f"{where}: {what}; expected numbers{remedy}.")
+    raise DataError(f"{where}: {what}; expected numbers{_remedy(numeric)}.")
 
 
-def _as_override(names: Sequence[str], limit: int = 6) -> str:
-    return "[" + ",".join(names[:limit]) + (",..." if len(names) > limit else "") + "]"
-
-
-def _kind(kind: Any) -> str:
-    from pyarrow import types
-
-    if _is_text(kind):
-        return "text"
-    return "text that is not UTF-8" if types.is_binary(kind) or types.is_large_binary(kind) else str(kind)
-
-
-def _first_word(column: Any) -> str:
-    """The first cell that is not a number: often one stray mark in a column of numbers."""
-    position = 0
-    for chunk in column.chunks:
-        for cell in chunk:
-            position += 1
-            text = cell.as_py()
-            try:
-                float(text or "nan")
-            except ValueError:
-                return f" ({quoted([text])} at sample {position})"
-    return ""
+def _remedy(numeric: Sequence[str]) -> str:
+    """What to add to the command to train on the columns of numbers; a message's one line changes some names."""
+    usable = [name for name in numeric if name.isprintable() and " ".join(name.split()) == name]
+    some = list(usable)
+    while some and len(argument := as_argument("data.features", some)) > LONGEST_ARGUMENT:
+        some.pop()
+    if not some:
+        return ""
+    if len(some) == len(numeric):
+        return f"; name those to train on, {argument}"
+    return f"; name those to train on, such as {argument} ({len(numeric) - len(some)} more hold numbers)"
 
 
 def _check_complete(columns: dict[str, Any], where: str) -> None:
@@ -177,43 +201,36 @@ def _check_complete(columns: dict[str, Any], where: str) -> None:
     )
 
 
-def _type_notes(columns: dict[str, Any]) -> list[str]:
-    from pyarrow import compute, types
+def _type_notes(columns: dict[str, Any], wide: Container[str]) -> list[str]:
+    from pyarrow import types
 
     booleans = [name for name, column in columns.items() if types.is_boolean(column.type)]
-    rounded = []
-    for name, column in columns.items():
-        if types.is_int64(column.type) or types.is_uint64(column.type):
-            low, high = compute.min_max(column).as_py().values()
-            if low < -EXACT_INTEGERS or high > EXACT_INTEGERS:
-                rounded.append(name)
+    rounded = [name for name, column in columns.items() if name in wide or _has_wide_integers(column)]
+    decimals = [name for name, column in columns.items() if _has_long_decimals(column)]
     notes = []
     if booleans:
         notes.append(f"Read as 0 (false) and 1 (true): {quoted(booleans)}.")
     if rounded:
         notes.append(f"Integers above 2**53 were rounded to float64: {quoted(rounded)}.")
+    if decimals:
+        notes.append(f"Decimals of more than {EXACT_DIGITS} digits were rounded to float64: {quoted(decimals)}.")
     return notes
 
 
-def _targets(column: Any, positive: str | None, where: str, name: str) -> tuple[Array, LabelPair]:
-    import pyarrow
-    from pyarrow import compute
+def _has_wide_integers(column: Any) -> bool:
+    from pyarrow import compute, types
 
-    if not (_is_text(column.type) or _is_number(column.type) or pyarrow.types.is_null(column.type)):
-        raise DataError(f"{where}: {name} holds {_kind(column.type)}; expected numbers, booleans or text as labels.")
-    column = _as_number(column)
-    absent = compute.is_null(column, nan_is_null=True)
-    if _is_text(column.type):
-        absent = compute.or_kleene(absent, compute.equal(column, ""))
-    elif pyarrow.types.is_floating(column.type):
-        absent = compute.or_kleene(absent, compute.invert(compute.is_finite(column)))
-    count = compute.sum(absent).as_py()
-    if count:
-        first = compute.index(absent, True).as_py()
-        raise DataError(missing_labels(where, name, count, first, len(column)))
-    unique = compute.unique(column)
-    # 0.0 and -0.0 are one label.
-    classes = list(dict.fromkeys(unique.slice(0, 8).to_pylist()))
-    count = len(classes) if len(unique) <= 8 else len(unique)
-    pair = choose_labels(classes, count, positive, where, name)
-    return compute.equal(column, pyarrow.scalar(pair.positive, column.type)).to_numpy().astype(np.float32), pair
+    kind = column.type
+    if not (types.is_int64(kind) or types.is_uint64(kind) or (types.is_decimal(kind) and kind.scale <= 0)):
+        return False
+    low, high = compute.min_max(column).as_py().values()
+    return bool(low < -EXACT_INTEGERS or high > EXACT_INTEGERS)
+
+
+def _has_long_decimals(column: Any) -> bool:
+    from pyarrow import compute, types
+
+    if not types.is_decimal(column.type) or column.type.scale <= 0:
+        return False
+    ends = compute.min_max(column).as_py().values()
+    return any(len(end.as_tuple().digits) > EXACT_DIGITS for end in ends)

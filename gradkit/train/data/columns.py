@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from gradkit.errors import DataError, did_you_mean
 from gradkit.train.data.files import quoted
@@ -32,18 +32,16 @@ def choose_features(names: Sequence[str], features: Sequence[str] | None, where:
 
 
 def choose_columns(
-    names: Sequence[str], target: str, features: Sequence[str] | None, where: str
-) -> tuple[list[str], list[str]]:
-    """The feature columns of a table, and those left out because they only number the rows.
-
-    Without a choice, all columns but the target are features, except an unnamed one and `__index_level_N__`: both
-    are the row numbers pandas writes, and a model would learn the order of the file.
+    names: Sequence[str], target: str, features: Sequence[str] | None, where: str, left_out: Collection[str] = ()
+) -> list[str]:
+    """The feature columns of a table: those asked for, or all but the target.
 
     Args:
         names: Columns of the table.
         target: The user's target column (`data.target`).
         features: The user's choice (`data.features`); None takes all.
         where: The source in words, to open an error message.
+        left_out: Columns not taken unless the user chose them.
 
     Raises:
         DataError: Names repeat, are not there, or leave nothing to train on.
@@ -53,15 +51,18 @@ def choose_columns(
         raise DataError(f"{where}: data.target={target!r} {not_a_column(target, names)}")
     if features is not None and target in features:
         raise DataError(f"{where}: data.features contains the target {target!r}; it would give the answer away.")
-    others = [name for name in names if name != target]
-    left_out = [name for name in others if features is None and _numbers_rows(name)]
-    chosen = choose_features([name for name in others if name not in left_out], features, where)
+    others = [name for name in names if name != target and (features is not None or name not in left_out)]
+    chosen = choose_features(others, features, where)
     if not chosen:
         raise DataError(f"{where}: has no column but the target {target!r}; expected at least one feature.")
-    return chosen, left_out
+    return chosen
 
 
-def _numbers_rows(name: str) -> bool:
+def may_number_rows(name: str) -> bool:
+    """Whether pandas may have written a column of this name to number the rows: it has none, or `__index_level_N__`.
+
+    A model would learn the order of the file from it.
+    """
     return name == "" or (name.startswith("__index_level_") and name.endswith("__"))
 
 

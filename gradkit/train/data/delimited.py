@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from gradkit.config.arguments import as_argument
 from gradkit.errors import ConfigError, DataError
 from gradkit.train.data.arrow_table import import_pyarrow, samples_from_table
 from gradkit.train.data.files import checked_file, fingerprint, head, named, quoted, translated
 from gradkit.train.data.samples import Samples
-from gradkit.train.schema.data import CsvData
+from gradkit.train.schema.data import CsvData, delimiter_character
 
 RAGGED = re.compile(r"(?:Row #(?P<line>\d+): )?Expected (?P<expected>\d+) columns, got (?P<got>\d+)")
 """What pyarrow says of a row with too few or too many cells."""
+
+TAB = "\t"
 
 FOREIGN_STARTS = {
     b"\xff\xfe": "UTF-16 text; save it as UTF-8",
@@ -43,9 +47,9 @@ def read_csv(config: CsvData) -> Samples:
         DataError: The file is missing, malformed or cannot be trained on, or pyarrow is not installed.
     """
     where = named(config.path)
-    delimiter = "\t" if config.delimiter in ("\\t", "tab") else config.delimiter
-    if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n\0':
-        raise ConfigError(f"data.delimiter={config.delimiter!r}: expected one ASCII character, such as ',' or '\\t'.")
+    delimiter = delimiter_character(config.delimiter)
+    if delimiter is None:
+        raise ConfigError(f"data.delimiter={config.delimiter!r}: expected one ASCII character, or tab.")
     file = checked_file(config.path)
     import_pyarrow(where)
     with translated(where, "CSV"):
@@ -58,10 +62,13 @@ def read_csv(config: CsvData) -> Samples:
     except UnicodeDecodeError as error:
         raise DataError(f"{where}: the header is not UTF-8 text; save the file as UTF-8.") from error
     _check_header(names, config.target, delimiter, where)
-    return samples_from_table(table, config, where, identity, [note])
+    return samples_from_table(
+        table, config, where, identity, [note], as_text=lambda names: _read(file, delimiter, where, as_text=names)
+    )
 
 
-def _read(file: Path, delimiter: str, where: str) -> Any:
+def _read(file: Path, delimiter: str, where: str, as_text: Sequence[str] = ()) -> Any:
+    """The table, or only the columns `as_text`, whose cells stay as they are written."""
     import pyarrow
     from pyarrow import csv
 
@@ -72,6 +79,9 @@ def _read(file: Path, delimiter: str, where: str) -> Any:
                 stream,
                 read_options=csv.ReadOptions(use_threads=threads),
                 parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+                convert_options=csv.ConvertOptions(
+                    include_columns=list(as_text), column_types=dict.fromkeys(as_text, pyarrow.string())
+                ),
             )
 
     with translated(where, "CSV", pyarrow.ArrowException):
@@ -114,8 +124,8 @@ def _check_header(names: list[str], target: str, delimiter: str, where: str) -> 
         for other in ",;\t|":
             if other != delimiter and other in names[0]:
                 raise DataError(
-                    f"{where}: has one column only, {quoted(names)}; the cells seem to be separated by {other!r}, so "
-                    "set data.delimiter."
+                    f"{where}: has one column only, {quoted(names)}; the cells seem to be separated by {other!r}; add "
+                    f"{as_argument('data.delimiter', 'tab' if other == TAB else other)} to the command."
                 )
     with suppress(ValueError):
         for name in names:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 import numpy as np
 
@@ -82,6 +82,9 @@ def map_array(values: Array, positive: str | None, where: str, name: str) -> tup
     unique = np.unique(values)
     if unique.dtype.kind == "S":
         classes = [label.decode("utf-8", "backslashreplace") for label in unique[:6].tolist()]
+    elif unique.dtype.type is np.longdouble:  # `tolist` keeps NumPy's numbers, as Python has none so long
+        exact = bool((unique.astype(np.float64) == unique).all())
+        classes = unique[:6].astype(np.float64).tolist() if exact else [str(label) for label in unique[:6]]
     else:
         classes = unique[:6].tolist()
     pair = choose_labels(classes, len(unique), positive, where, name)
@@ -110,10 +113,12 @@ def _shown(label: Label) -> str:
 
 
 def _match(positive: str, classes: Sequence[Label], where: str, name: str) -> Label:
+    texts = [label_text(label) for label in classes]
+    if str(positive) in texts:
+        return classes[texts.index(str(positive))]
     for label in classes:
         if _same(positive, label):
             return label
-    texts = [label_text(label) for label in classes]
     raise DataError(
         f"{where}: data.positive={positive!r} is not a label of {name}, which holds {quoted(texts)}."
         f"{did_you_mean(positive, texts)}"
@@ -121,15 +126,14 @@ def _match(positive: str, classes: Sequence[Label], where: str, name: str) -> La
 
 
 def _same(positive: str, label: Label) -> bool:
-    if str(positive) == label_text(label):
-        return True
     if isinstance(label, bool):
         return str(positive).strip().lower() == label_text(label)
     if isinstance(label, str):
         return False
     try:
-        return math.isclose(float(positive), label, rel_tol=0, abs_tol=0)
-    except (ValueError, OverflowError):
+        # As a decimal, 2**53 + 1 is not 2**53.
+        return Decimal(positive) == label if isinstance(label, int) else float(positive) == label
+    except (ValueError, ArithmeticError):
         return False
 
 

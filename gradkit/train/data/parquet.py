@@ -27,8 +27,8 @@ def read_parquet(config: ParquetData) -> Samples:
 
         with parquet.ParquetFile(str(file), page_checksum_verification=True) as source:
             names = [str(name) for name in source.schema_arrow.names]
-            chosen, left_out = choose_columns(names, config.target, config.features, where)
-            wanted = [name for name in names if name in chosen or name in left_out or name == config.target]
+            chosen = choose_columns(names, config.target, config.features, where)
+            wanted = [name for name in names if name in chosen or name == config.target]
             # A few bytes of run lengths can stand for any number of rows.
             require_memory(source.metadata.num_rows * len(wanted), where)
             table = source.read(columns=wanted)

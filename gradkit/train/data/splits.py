@@ -61,9 +61,15 @@ def stratified_indices(
         validation = max(1, round(validation_fraction * len(rows)))
         if len(rows) < test + validation + 1:
             label = next(label for label, target in label_mapping.items() if target == value)
+            if len(rows) >= len(parts):
+                raise DataError(
+                    f"{where}: data.validation_fraction={validation_fraction:g} and data.test_fraction="
+                    f"{test_fraction:g} take {validation} + {test} of the {len(rows)} samples of class {label!r}, "
+                    "which leaves none to train on; take smaller fractions."
+                )
             raise DataError(
                 f"{where}: class {label!r} has {len(rows)} {'sample' if len(rows) == 1 else 'samples'}, too few to "
-                "appear in training, validation and test; at least 3 are needed, or smaller fractions."
+                "appear in training, validation and test; at least 3 are needed."
             )
         random.shuffle(rows)
         for part, chosen in zip(parts, np.split(rows, [len(rows) - test - validation, len(rows) - test]), strict=True):

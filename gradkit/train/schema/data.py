@@ -70,7 +70,18 @@ class CsvData(TableData):
     """A CSV file with a header line."""
 
     name: str = key("csv", "data source", choices=("csv",))
-    delimiter: str = key(",", "one character between two cells")
+    delimiter: str = key(",", "one character between two cells, or tab")
+
+
+def delimiter_character(delimiter: str) -> str | None:
+    r"""The character that `data.delimiter` stands for, or None if it cannot separate cells.
+
+    Example:
+        >>> delimiter_character("tab"), delimiter_character("\\t"), delimiter_character(";;")
+        ('\t', '\t', None)
+    """
+    character = "\t" if delimiter in ("\\t", "tab") else delimiter
+    return character if len(character) == 1 and character.isascii() and character not in '"\r\n\0' else None
 
 
 @dataclass

@@ -1,11 +1,14 @@
 """CSV files, well-formed and malformed."""
 
+import re
+import shlex
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from gradkit.errors import ConfigError, DataError
 from gradkit.train.data import load_dataset
@@ -101,14 +104,18 @@ def test_a_delimiter_that_is_not_one_character_is_refused(load, delimiter):
         (GOOD.replace("a,b,y", "a,a,y"), "the header has more than one column 'a'"),
         (GOOD.replace("a,b,y", "y,b,y"), "the header has more than one column 'y'"),
         (GOOD.replace("a,b,y\n", ""), "the first line holds numbers ('0.0', '0', '0')"),
-        (GOOD.replace(",", ";"), "the cells seem to be separated by ';', so set data.delimiter"),
+        (GOOD.replace(",", ";"), "separated by ';'; add \"data.delimiter=';'\" to the command"),
+        (GOOD.replace(",", "\t"), "separated by '\\t'; add data.delimiter=tab to the command"),
+        (GOOD.replace("\n1.5,1", "\n1_5,1"), "column 'a' holds text ('1_5' at sample 4)"),
+        (GOOD.rstrip().removesuffix("19.5,3,1") + '"19.5,3,1\n', "line 41 has 1 cell, expected 3"),
+        ("y,a\n" + "0,1\n1,2\n" * 20 + '0,"39\n', "column 'a' holds text ('39\\n' at sample 41)"),
         ("y\n" + "0\n1\n" * 20, "has no column but the target 'y'"),
         ("a,y\n1,0\n2,1\n3,0\n", "too few to appear in training, validation and test"),
         (GOOD.encode("utf-16"), "is UTF-16 text; save it as UTF-8"),
         (GOOD.encode("utf-16-be"), "holds zero bytes"),
         (b"\x1f\x8b\x08" + GOOD.encode(), "is compressed by gzip; unpack it first"),
         (b"PAR1" + GOOD.encode(), "is a Parquet file; read it with data=parquet"),
-        (b"a,y\n" + b"\xe9,0\n\xe8,1\n" * 9, "column 'a' holds text that is not UTF-8"),
+        (b"a,y\n" + b"\xe9,0\n\xe8,1\n" * 9, "column 'a' holds bytes that are not UTF-8 text"),
         (labelled(2**53, 1.5).replace("a,", "a\n,"), "line 2 has 3 cells, expected 1"),
     ],
 )
@@ -177,8 +184,35 @@ def test_features_are_chosen_by_name(load):
 def test_text_columns_are_named_and_can_be_left_out(load):
     text = "a,city,day,y\n" + "".join(f"{a},Rome,2020-01-01,{y}\n" for a, _, y in ROWS)
     refused(load, "column 'city' holds text ('Rome' at sample 1); not numbers either: 'day'", text)
-    refused(load, "data.features=[a]", text)
+    refused(load, "name those to train on, 'data.features=[a]'.", text)
     assert load(text, features=["a"]).feature_names == ("a",)
+
+
+@pytest.mark.parametrize("name", ["w(kg)", "a=b", "it's", 'so "called"', "größe", "a b", "null", "$HOME", "[a]"])
+def test_the_columns_suggested_can_be_pasted_into_a_shell(load, name):
+    header = name.replace('"', '""')
+    text = f'"{header}",city,y\n' + "".join(f"{a},Rome,{y}\n" for a, _, y in ROWS)
+    with pytest.raises(DataError) as caught:
+        load(text)
+    (argument,) = shlex.split(str(caught.value).partition("name those to train on, ")[2].removesuffix("."))
+    override = OverridesParser.create().parse_override(argument)
+    # An interpolation would be resolved only later; no name here holds one.
+    assert (override.key_or_group, override.value()) == ("data.features", [name])
+    assert load(text, features=override.value()).feature_names == (name,)
+
+
+def test_of_many_columns_some_are_suggested(load):
+    names = [f"column_{number:02}" for number in range(40)]
+    text = ",".join([*names, "city", "y"]) + "\n"
+    text += "".join(",".join([*["1"] * 39, str(row), "Rome", str(row % 2)]) + "\n" for row in range(40))
+    with pytest.raises(DataError) as caught:
+        load(text)
+    found = re.search(r"such as (.*) \((\d+) more hold numbers\)\.$", str(caught.value))
+    assert found is not None
+    chosen = OverridesParser.create().parse_override(*shlex.split(found[1])).value()
+    assert chosen == names[: 40 - int(found[2])] and len(chosen) > 10
+    # A message is one line, in which this name would be another.
+    refused(load, "expected numbers.", 'city,"a\nb",y\n' + "Rome,1,0\n" * 9)
 
 
 def test_row_numbers_written_by_pandas_are_left_out_with_a_note(load):
@@ -186,6 +220,25 @@ def test_row_numbers_written_by_pandas_are_left_out_with_a_note(load):
     dataset = load(text)
     assert dataset.feature_names == ("a",)
     assert dataset.notes == ("Left out, as it numbers the rows: ''.",)
+    from_one = ",a,y\n" + "".join(f"{row},{a},{y}\n" for row, (a, _, y) in enumerate(ROWS, 1))
+    assert load(from_one).notes == dataset.notes
+    assert load(from_one, features=["", "a"]).feature_names == ("", "a")
+    refused(load, "has no column but the target 'y'", ",y\n" + "".join(f"{row},{row % 2}\n" for row in range(40)))
+
+
+@pytest.mark.parametrize("cell", [lambda row: row % 7, lambda row: 39 - row, lambda row: row + 2, lambda row: row / 2])
+def test_an_unnamed_column_of_data_is_a_feature_with_a_note(load, cell):
+    dataset = load(",a,y\n" + "".join(f"{cell(row)},{a},{y}\n" for row, (a, _, y) in enumerate(ROWS)))
+    assert dataset.feature_names == ("", "a")
+    assert dataset.notes == ("A feature, though it has no name, as it does not number the rows: ''.",)
+
+
+def test_an_unnamed_column_without_numbers_is_left_out_for_that(load):
+    trailing = load("a,y,\n" + "".join(f"{a},{y},\n" for a, _, y in ROWS))
+    assert (trailing.feature_names, trailing.notes) == (("a",), ("Left out, as it is empty: ''.",))
+    named = load(",a,y\n" + "".join(f"row {row},{a},{y}\n" for row, (a, _, y) in enumerate(ROWS)))
+    assert (named.feature_names, named.notes) == (("a",), ("Left out, as it has no name and holds text: ''.",))
+    refused(load, "column '' has 39 missing cells", "a,y,\n1,1,5\n" + "".join(f"{a},{y},\n" for a, _, y in ROWS[1:]))
 
 
 def test_conversions_of_features_are_noted(load):
@@ -199,10 +252,28 @@ def test_conversions_of_features_are_noted(load):
     assert dataset.train.features[:, 2].abs().max() == 0
 
 
-def test_integers_beyond_64_bits_are_read_as_floats(load):
+def test_integers_beyond_64_bits_are_read_as_floats_with_a_note(load):
     text = "a,y\n" + "".join(f"{row}{'9' * 20},{row % 2}\n" for row in range(1, 41))
-    features = load(text).train.features
-    assert features.isfinite().all() and features.std() > 0.5
+    dataset = load(text)
+    assert dataset.train.features.isfinite().all() and dataset.train.features.std() > 0.5
+    note = ("Integers above 2**53 were rounded to float64: 'a'.",)
+    assert dataset.notes == note
+    assert load("a,y\n" + "".join(f" {row * 10**18},{row % 2}\n" for row in range(40))).notes == note
+    assert load("a,y\n" + "".join(f"-{row}{'0' * 90},{row % 2}\n" for row in range(1, 41))).notes == note
+
+
+@pytest.mark.parametrize("cell", ["{row}e22", "{row}9999999999999999999999.0", "{row}.5"])
+def test_floats_are_not_said_to_be_rounded_integers(load, cell):
+    assert load("a,y\n" + "".join(f"{cell.format(row=row)},{row % 2}\n" for row in range(1, 41))).notes == ()
+
+
+@pytest.mark.parametrize("first", [2**53, 2**63 + 5, 10**40, 10**80])
+def test_large_integers_are_labels_as_written(load, first):
+    second = first + 1
+    text = labelled(first, second)
+    assert load(text).label_mapping == {str(first): 0, str(second): 1}
+    assert load(text, positive=str(first)).label_mapping == {str(second): 0, str(first): 1}
+    assert float(load(text).train.targets.sum()) == 12
 
 
 def test_large_offsets_keep_their_spread(load):

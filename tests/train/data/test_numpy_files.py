@@ -100,6 +100,16 @@ def test_labels_are_mapped_and_conversions_noted(pair, targets, mapping):
     assert len(dataset.notes) == 1
 
 
+@pytest.mark.skipif(np.finfo(np.longdouble).nmant <= 52, reason="longdouble is float64 here")
+def test_long_doubles_are_labels_without_their_type(pair):
+    dataset = pair(y=Y.astype(np.longdouble))
+    assert dataset.notes == ("Labels of the array: 0.0 became 0 and 1.0 became 1.",)
+    assert dataset.label_mapping == {"0": 0, "1": 1}
+    near = np.where(Y, np.nextafter(np.longdouble(1), np.longdouble(2)), np.longdouble(1))
+    mapping = pair(y=near).label_mapping
+    assert len(mapping) == 2 and all(label.startswith("1.0") for label in mapping)
+
+
 def test_integers_above_float64_precision_are_noted(pair):
     dataset = pair(np.tile([[2**60], [3]], (20, 1)))
     assert "Integers above 2**53 were rounded to float64." in dataset.notes

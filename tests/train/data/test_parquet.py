@@ -67,6 +67,20 @@ def test_any_kind_of_number_is_a_feature(load, column):
         (pyarrow.array([1, 2] * 20, pyarrow.uint8()), {"1": 0, "2": 1}),
         (pyarrow.array([decimal.Decimal(1), decimal.Decimal(2)] * 20), {"1": 0, "2": 1}),
         (pyarrow.array([0.0, 1.0, -0.0, 1.0] * 10), {"0": 0, "1": 1}),
+        (pyarrow.array(np.array([0, 1] * 20, np.float16)), {"0": 0, "1": 1}),
+        (pyarrow.array(["u", "v"] * 20, pyarrow.string_view()), {"u": 0, "v": 1}),
+        (pyarrow.array([b"n", b"y"] * 20), {"n": 0, "y": 1}),
+        (pyarrow.array([b"n", b"y"] * 20, pyarrow.large_binary()), {"n": 0, "y": 1}),
+        (pyarrow.array([b"n", b"y"] * 20, pyarrow.binary_view()), {"n": 0, "y": 1}),
+        (pyarrow.array([decimal.Decimal(number) for number in ("0.1", "0.2")] * 20), {"0.1": 0, "0.2": 1}),
+        (
+            pyarrow.array([decimal.Decimal(10**30), decimal.Decimal(10**30 + 1)] * 20, pyarrow.decimal128(38, 0)),
+            {str(10**30): 0, str(10**30 + 1): 1},
+        ),
+        (
+            pyarrow.array([decimal.Decimal(f"0.{'1' * 20}{last}") for last in (1, 2)] * 20),
+            {f"0.{'1' * 20}1": 0, f"0.{'1' * 20}2": 1},
+        ),
     ],
 )
 def test_any_kind_of_two_labels_is_a_target(load, labels, mapping):
@@ -84,7 +98,10 @@ def test_any_kind_of_two_labels_is_a_target(load, labels, mapping):
         ({"a": ["x"] * 40}, "column 'a' holds text ('x' at sample 1)"),
         ({"a": [[1]] * 40}, "column 'a' holds list<"),
         ({"a": [{"u": 1}] * 40}, "column 'a' holds struct<"),
-        ({"a": [b"x"] * 40}, "column 'a' holds text that is not UTF-8"),
+        ({"a": [b"x"] * 40}, "column 'a' holds text ('x' at sample 1)"),
+        ({"a": [b"\xff"] * 40}, "column 'a' holds bytes that are not UTF-8 text"),
+        ({"y": [b"\xff", b"x"] * 20}, "column 'y' holds bytes that are not UTF-8 text"),
+        ({"y": pyarrow.array([[1], [2]] * 20, pyarrow.list_(pyarrow.int8(), 1))}, "column 'y' holds fixed_size_list<"),
         ({"y": [None, *COLUMNS["y"][1:]]}, "column 'y' has 1 missing or non-finite label, the first at sample 1 of 40"),
         ({"y": [None] * 40}, "column 'y' has 40 missing or non-finite labels"),
         ({"y": [float("inf"), *COLUMNS["a"][1:]]}, "column 'y' has 1 missing or non-finite label"),
@@ -146,3 +163,39 @@ def test_another_kind_of_file_is_refused(tmp_path):
     path.write_text("a,y\n1,0\n")
     with pytest.raises(DataError, match="cannot be read as a Parquet file"):
         load_dataset(ParquetData(path=str(path), target="y"), 0)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "kind", "notes"),
+    [
+        ([10**15 - 1 - row for row in range(40)], (38, 2), ()),
+        (
+            [10**17 + row for row in range(40)],
+            (38, 2),
+            ("Decimals of more than 15 digits were rounded to float64: 'a'.",),
+        ),
+        (
+            [-(10**30) - row * 10**29 for row in range(40)],
+            (70, 0),
+            ("Integers above 2**53 were rounded to float64: 'a'.",),
+        ),
+    ],
+)
+def test_decimals_that_float64_cannot_hold_are_noted(load, numbers, kind, notes):
+    scaled = [decimal.Decimal(number).scaleb(-kind[1]) for number in numbers]
+    assert load({**COLUMNS, "a": pyarrow.array(scaled, pyarrow.decimal256(*kind))}).notes == notes
+
+
+def test_an_index_of_pandas_that_does_not_count_is_left_out_as_an_index(load):
+    for index in (COLUMNS["b"], ["x"] * 40):
+        dataset = load({**COLUMNS, "__index_level_0__": index})
+        assert dataset.notes == ("Left out, as it is an index written by pandas: '__index_level_0__'.",)
+        assert dataset.feature_names == ("a", "b")
+
+
+def test_what_pyarrow_cannot_do_is_one_line(load, monkeypatch):
+    def refuse(*_):
+        raise pyarrow.ArrowNotImplementedError("Function 'unique' has no kernel\nfor these types")
+
+    monkeypatch.setattr("pyarrow.compute.unique", refuse)
+    refused(load, "data.path='x.parquet': cannot be used: Function 'unique' has no kernel for these types.")

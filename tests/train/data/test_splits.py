@@ -53,6 +53,17 @@ def test_a_class_of_two_samples_is_too_small():
     stratified_indices(np.array([0, 0, 0, 1, 1, 1], dtype=np.float32), 0.2, 0.2, 0, **NAMED)
 
 
+def test_fractions_that_take_all_samples_of_a_class_say_what_they_take():
+    targets = np.tile([0.0, 1.0], 212).astype(np.float32)
+    with pytest.raises(DataError) as caught:
+        stratified_indices(targets, 0.499, 0.5, 0, **NAMED)
+    assert str(caught.value) == (
+        "data.path='x': data.validation_fraction=0.499 and data.test_fraction=0.5 take 106 + 106 of the 212 samples of "
+        "class 'no', which leaves none to train on; take smaller fractions."
+    )
+    assert len(stratified_indices(targets, 0.497, 0.5, 0, **NAMED).train) == 2
+
+
 def test_fractions_that_leave_nothing_are_refused():
     with pytest.raises(ConfigError, match=r"data\.validation_fraction=0\.5 and data\.test_fraction=0\.5"):
         stratified_indices(np.tile([0.0, 1.0], 10).astype(np.float32), 0.5, 0.5, 0, **NAMED)

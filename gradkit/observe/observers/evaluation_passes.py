@@ -208,7 +208,10 @@ class EvaluationPasses(Observer, ForwardListener):
         if forward.outputs:
             stretch.recorded += 1
             mark = graph.Mark()
-            if graph.plant(graph.frontier(forward.outputs), self._key, mark):
+            if forward.differentiated:  # without gradients it would not have run at all
+                stretch.used += 1
+                stretch.used_ways.add(way_here())
+            elif graph.plant(graph.frontier(forward.outputs), self._key, mark):
                 stretch.open.append((weakref.ref(mark), way_here()))
             if counting is not None:
                 stretch.bytes_of_one = sum(counting[1].values())
@@ -233,6 +236,7 @@ class EvaluationPasses(Observer, ForwardListener):
 
     def enter_backward(self, roots: Sequence[Tensor], retain_graph: bool, create_graph: bool) -> None:
         """A stretch ends: what this backward reaches was used."""
+        FORWARDS.note_differentiation()
         if self._rate.surplus(roots, self.monitor.backwards) and self._watches < WATCHES and FORWARDS.listen(self):
             self._watches += 1
             self._whole = False
@@ -247,6 +251,7 @@ class EvaluationPasses(Observer, ForwardListener):
 
     def enter_grad(self, roots: Sequence[Tensor], retain_graph: bool, create_graph: bool) -> None:
         """Gradients that are returned are a use like any other."""
+        FORWARDS.note_differentiation()
         self._settle(roots)
 
     def _settle(self, roots: Sequence[Tensor]) -> None:

@@ -164,7 +164,7 @@ def missing(backward: Location | None, step: Location | None) -> list[Statement]
             blocks = [_block(file, place.line) for place in places if place.file == file]
             near += [item for item in every if not item.function and any(item.line in block for block in blocks)]
         near = near or [item for item in every if item.function.rpartition(".")[0] in classes]
-        note = "this did not clear them: it ran on other gradients, too early, or not in this window"
+        note = "this stands in the source and did not clear these: it ran on other gradients, too early, or not at all"
         found += [statement(file, item, note) for item in near]
     return found[:3]
 

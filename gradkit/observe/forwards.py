@@ -63,6 +63,7 @@ class Forward:
         stray_site: The line that called the first of these.
         calibrating: A batch-norm layer in train mode was collecting its statistics anew (no momentum, or just reset).
         outputs: Nodes of the output's graph; empty when none was recorded.
+        differentiated: A differentiation ran within the call, as where forces are the derivative of an energy.
         failed: The call raised.
     """
 
@@ -78,6 +79,7 @@ class Forward:
     stray_site: Site | None = None
     calibrating: bool = False
     outputs: list[Any] = field(default_factory=list)
+    differentiated: bool = False
     failed: bool = False
 
 
@@ -107,6 +109,11 @@ class Forwards:
     def attached(self) -> bool:
         """Whether the hooks are on."""
         return bool(self._handles)
+
+    def note_differentiation(self) -> None:
+        """Gradients are about to be computed: if that happens within a forward, it has used the graph it recorded."""
+        if self._current is not None and self._thread == threading.get_ident():
+            self._current.differentiated = True
 
     def listen(self, listener: ForwardListener) -> bool:
         """Begin to tell a listener; False when compiled code forbids it."""

@@ -494,7 +494,10 @@ class Monitor(OptimizerBook):
             self.gap("A CUDA graph was captured: its replays run without any hook", ("GK101", "GK102", "GK103"))
         if self.backwards_unseen:
             self.gap(f"{self.backwards_unseen} backward call(s) ran in another thread beside one", ("GK102", "GK103"))
+        stepped = {number for ledger in self._ledger_list if ledger.steps for ids in ledger.group_ids for number in ids}
         for ledger in self._ledger_list:
+            if stepped.issuperset(number for ids in ledger.group_ids for number in ids):
+                continue  # another optimizer works on these parameters, such as the one that SAM wraps
             if not ledger.steps and ledger.deposits_total >= 2 and "torch._dynamo" in sys.modules:
                 self.gap(
                     f"{ledger.label} got gradients of {ledger.deposits_total} backward calls but its steps were not"

@@ -99,7 +99,8 @@ class Motion:
         sample: Where their samples lie, made when the first ones are taken in a look.
         start: Checksums of all of them before the first measured step.
         moves: A step was seen to change something.
-        still: Measured steps with gradients that changed nothing.
+        still: Measured steps with gradients that changed nothing, at a learning rate other than 0.
+        stopped: The same at a learning rate of exactly 0.
         ratios: Update over weights of consecutive measured steps; infinite once either is not finite.
         changes: 2-norms of those updates.
         losses: The first loss of each of those steps' windows, NaN where there was none.
@@ -116,6 +117,7 @@ class Motion:
     start: list[Tensor | None]
     moves: bool = False
     still: int = 0
+    stopped: int = 0
     last_rate: float | None = None
     gradient_norm: float = 0.0
     weight_norm: float = 0.0
@@ -218,9 +220,12 @@ class Motion:
             self.moves = True
         rising = row.rate is not None and self.last_rate is not None and row.rate > self.last_rate
         if self.moves or rising or row.scheduled_zero:
-            self.still = 0
+            self.still = self.stopped = 0
         elif row.gradients and 0.0 < gradient_norm < float("inf"):
-            self.still += 1
+            if row.rate == 0.0:
+                self.stopped += 1
+            else:
+                self.still += 1
             self.gradient_norm = gradient_norm
 
     @property

@@ -150,7 +150,8 @@ def _torch_directory() -> str:
     return _directory(str(Path(str(torch.__file__)).parent)) if torch is not None else "\0"
 
 
-def _driver(frame: FrameType) -> str | None:
+def framework_of(frame: FrameType) -> str | None:
+    """The framework whose own loop this frame is part of."""
     module = frame.f_globals.get("__name__", "")
     if not isinstance(module, str) or not module.startswith(
         ("lightning.", "pytorch_lightning.", "transformers.", "ignite.")
@@ -183,6 +184,6 @@ def find_site(depth: int = 1) -> Site:
             if fallback is None:
                 fallback = Site(code, frame.f_lasti, framework)
         elif framework is None:
-            framework = _driver(frame)
+            framework = framework_of(frame)
         frame = frame.f_back
     return fallback or Site(None, 0, framework)

@@ -13,13 +13,11 @@ from gradkit.sources import line_of_file, lines_of_file
 
 @dataclass(frozen=True, slots=True)
 class Clearing:
-    """A statement that clears gradients by its looks: its lines, text and the conditions it stands under."""
+    """A statement that clears gradients by its looks: its line, text and function."""
 
     line: int
     text: str
     function: str
-    conditions: frozenset[int]
-    """Ids of the branches (lines of their bodies) that enclose it."""
 
 
 @functools.lru_cache(maxsize=256)
@@ -41,7 +39,7 @@ def line_text(file: str, line: int) -> str:
     return line_of_file(file, line).strip()
 
 
-def _is_clearing(node: ast.AST) -> bool:
+def is_clearing(node: ast.AST) -> bool:
     """Whether a statement clears gradients by its looks: zero_grad, `.grad = None`, `.grad.zero_()`, a foreach zero."""
     if isinstance(node, ast.Assign):
         return any(isinstance(target, ast.Attribute) and target.attr == "grad" for target in node.targets) and (
@@ -119,31 +117,10 @@ def _block(file: str, line: int) -> range:
 def clearings(file: str) -> list[Clearing]:
     """All statements of a file that look like clearing gradients, in order."""
     return [
-        Clearing(statement.lineno, ast.unparse(statement).split("\n")[0], function, conditions)
-        for statement, function, conditions in _statements(file)
-        if _is_clearing(statement)
+        Clearing(statement.lineno, ast.unparse(statement).split("\n")[0], function)
+        for statement, function, _ in _statements(file)
+        if is_clearing(statement)
     ]
-
-
-def between(backward: Location | None, step: Location | None) -> list[Clearing]:
-    """Clearing statements in the same function after the backward's line and before the step's line."""
-    if backward is None or step is None or backward.file != step.file:
-        return []
-    here, there = _around(step.file, step.line), _around(backward.file, backward.line)
-    if here is None or there is None or here[0] != there[0]:
-        return []
-    return [
-        item for item in clearings(step.file) if item.function == here[0] and backward.line <= item.line <= step.line
-    ]
-
-
-def is_conditional(item: Clearing, step: Location) -> bool | None:
-    """Whether a clearing stands under a condition the step does not share; None when the source is not readable."""
-    around = _around(step.file, step.line)
-    if around is None:
-        return None
-    function, conditions = around
-    return bool(item.conditions - conditions) if item.function == function else bool(item.conditions)
 
 
 def statement(file: str, item: Clearing, note: str) -> Statement:
@@ -164,7 +141,7 @@ def missing(backward: Location | None, step: Location | None) -> list[Statement]
             blocks = [_block(file, place.line) for place in places if place.file == file]
             near += [item for item in every if not item.function and any(item.line in block for block in blocks)]
         near = near or [item for item in every if item.function.rpartition(".")[0] in classes]
-        note = "this did not clear them: it ran on other gradients, too early, or not in this window"
+        note = "this stands in the source and did not clear these: it ran on other gradients, too early, or not at all"
         found += [statement(file, item, note) for item in near]
     return found[:3]
 

@@ -16,6 +16,9 @@ from gradkit.observe import graph
 from gradkit.observe.forwards import Forward
 from gradkit.observe.sites import Site, is_user_code
 
+MAX_KNOWN = 1024
+"""Inputs of one stretch that are remembered."""
+
 
 class Stretch:
     """Forwards of one module in one mode since the last backward."""
@@ -39,6 +42,7 @@ class Stretch:
         self.drew = False
         self.excused = False
         self.inputs: tuple[weakref.ref[Tensor], ...] = ()
+        self._came_by: dict[tuple[int, int], weakref.ref[Tensor] | int] = {}
         self.began = self.ended = time.perf_counter()
         self.bytes_of_one: int | None = None
         self.calm = 0
@@ -70,12 +74,35 @@ class Stretch:
         self.unused_ways.update(way for _, way in self.open)
         self.open.clear()
 
-    def add_plain(self, forward: Forward) -> None:
-        """A forward without gradients, with the layers that ran in train mode."""
+    def add_plain(self, forward: Forward, way: int, data: tuple[int, int] | None) -> None:
+        """A forward without gradients, with the layers that ran in train mode.
+
+        Args:
+            forward: The forward.
+            way: Where the program stands; see `way_here`.
+            data: The data a loader is passing over, by identity, and the number of the pass; None without a loader.
+        """
         self.plain += 1
         self.active.update(forward.active)
         self.add_calls(Counter(forward.stray), forward.stray_site)
-        self.excused = self.excused or forward.calibrating or _same_inputs(self.inputs, forward.inputs)
+        repeated = _same_inputs(self.inputs, forward.inputs) or self._came_by_before(forward, way, data)
+        self.excused = self.excused or forward.calibrating or repeated
+
+    def _came_by_before(self, forward: Forward, way: int, data: tuple[int, int] | None) -> bool:
+        """Whether the same place of the program forwards the same data again, in another pass over it.
+
+        Without training in between that can only differ by what is drawn at random: it is sampled on purpose. Two
+        evaluations of one model on one set, such as for two metrics, come from two places.
+        """
+        if data is not None and self._came_by.setdefault((data[0], way), data[1]) != data[1]:
+            return True
+        for tensor in forward.inputs:
+            known = self._came_by.get((id(tensor()), way))
+            if isinstance(known, weakref.ref) and known() is tensor() is not None:
+                return True
+            if len(self._came_by) < MAX_KNOWN:
+                self._came_by[id(tensor()), way] = tensor
+        return False
 
     def add_calls(self, calls: Counter[str], site: Site | None) -> None:
         """Dropout in such a forward that the mode of the model does not govern."""

@@ -6,14 +6,16 @@ someone wants every window.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gradkit.observe import source
+from gradkit.observe.clearing_calls import cleared_between
 from gradkit.observe.deep import Deep
 from gradkit.observe.hooks import TAP
 from gradkit.observe.places import locate
-from gradkit.observe.sites import find_site
+from gradkit.observe.sites import Site, find_site
 from gradkit.observe.sound_windows import SoundWindows
 from gradkit.records import Location, Statement, Window
 
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 
     from gradkit.observe.ledger import Ledger, Verdict
     from gradkit.observe.monitor import Monitor
+
+
+MAX_NAMED = 3
+"""Clearings that one record names."""
 
 
 class WindowRecords:
@@ -39,6 +45,7 @@ class WindowRecords:
         self._monitor = monitor
         self._sinks = [on_window] if on_window is not None else []
         self._deep = Deep(monitor.reader) if monitor.deep else None
+        self._backward_sites: dict[int, Site] = {}
         self._reported: dict[tuple[str, tuple[tuple[int, ...], ...]], int] = {}
         self.all_are_wanted = monitor.deep or monitor.engine.needs_every_window or on_window is not None
 
@@ -96,7 +103,10 @@ class WindowRecords:
         step_line = locate(find_site(6), models, ledger.parameters)
         backward_line = locate(ledger.backward_site, models, ledger.parameters)
         names = self._monitor.describe(optimizer, [ledger.parameters[index] for index in verdict.concerned])
-        statements, conditional = _statements(verdict, backward_line, step_line)
+        site = ledger.backward_site or self._backward_sites.get(ledger.number)  # not looked for in every window
+        if site is not None:
+            self._backward_sites[ledger.number] = site
+        statements, conditional = _statements(verdict, site, backward_line, step_line)
         return {
             "windows_mixed": {
                 info.name: verdict.stale[index] for info, index in zip(names, verdict.stale, strict=False)
@@ -153,7 +163,7 @@ class WindowRecords:
 
 
 def _statements(
-    verdict: Verdict, backward: Location | None, step: Location | None
+    verdict: Verdict, site: Site | None, backward: Location | None, step: Location | None
 ) -> tuple[tuple[Statement, ...], bool | None]:
     """The statements that clear, or should, and whether they stand under a condition; None where that is not known."""
     if step is None:
@@ -162,10 +172,7 @@ def _statements(
         return tuple(source.missing(backward, step)), None
     if not verdict.cleared:
         return (), None
-    found = source.between(backward, step)
-    conditional = [source.is_conditional(item, step) for item in found]
-    note = "the gradients were cleared here"
-    return (
-        tuple(source.statement(step.file, item, note) for item in found),
-        all(conditional) if conditional and None not in conditional else None,
-    )
+    found = cleared_between(site, sys._getframe(1))
+    certain = [item for item in found if not item.conditional]
+    named = [item.statement for item in (certain or found)[:MAX_NAMED]]
+    return tuple(named), not certain if found else None

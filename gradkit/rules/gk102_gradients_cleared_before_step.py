@@ -5,9 +5,8 @@ Reports:    windows in which every deposited gradient was gone (None, zeroed, re
 Why:        the step had nothing to follow: the weights stay, or move by momentum and weight decay alone, and no error
             is raised.
 Quiet when: no step followed the clearing; new gradients arrived after it (sharpness-aware steps, gradients for
-            logging);
-            only some parameters were cleared (a layer frozen for a while); the gradients were not finite or the
-            clearing stands under a condition of its own (a skipped update).
+            logging); only some parameters were cleared (a layer frozen for a while); the gradients were not finite or
+            the clearing, or the call of the helper it stands in, is under a condition of its own (a skipped update).
 Remedy:     Move the clearing before the backward or after the step.
 Source:     PyTorch API reference, `torch.optim.Optimizer.zero_grad`.
 """
@@ -46,8 +45,11 @@ class GradientsClearedBeforeStep(Rule[Window], code="GK102", severity=Severity.E
             lost, total = now.cleared_deposits, now.backwards
         else:
             return
+        where, named = now.step_line, now.clearing
+        if where is not None and where.via is not None and named:
+            where, named = named[0].location, named[1:]  # the step is the framework's own
         labels = [(now.backward_line, "gradients were deposited here")] if now.backward_line else []
-        labels += [(item.location, item.note) for item in now.clearing]
+        labels += [(item.location, item.note) for item in named]
         evidence: dict[str, object] = {
             "backwards": total,
             "backwards_lost": lost,
@@ -58,7 +60,7 @@ class GradientsClearedBeforeStep(Rule[Window], code="GK102", severity=Severity.E
             evidence["clearing"] = [f"line {item.location.line}: {item.text}: {item.note}" for item in now.clearing]
         yield self.finding(
             step=now.step,
-            where=now.step_line,
+            where=where,
             optimizer=now.optimizer,
             parameters=[parameter.name for parameter in now.parameters],
             message=(

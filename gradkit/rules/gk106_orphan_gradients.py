@@ -2,11 +2,12 @@
 
 Reports:    parameters of a model of which no or only a small part is optimized (a teacher, a frozen base whose
             `requires_grad` was left on, a network used as a loss) on which gradients were added up over several steps.
+            It is said when watching ends, because somebody may move them yet.
 Why:        the backward computes and stores weight gradients that nobody reads, about a third of its work and as much
             memory as the weights; if they are ever optimized, the first step follows the sum of all of them.
 Quiet when: the parameters do not require gradients; somebody clears or reads and replaces the gradients; something
-            moves the parameters; only inputs are learned; most of the model is optimized (GK401); the optimizer holds
-            nothing that takes part (GK402).
+            moves the parameters, however late; only inputs are learned; most of the model is optimized (GK401); the
+            optimizer holds nothing that takes part (GK402).
 Remedy:     Call `requires_grad_(False)` on what is not trained, or compute its output under `torch.no_grad()`.
 Source:     PyTorch notes, "Autograd mechanics": locally disabling gradient computation.
 """

@@ -3,9 +3,10 @@
 Reports:    a pass of forwards of a trained model, between two training steps or after the last, in which every forward
             recorded a graph and none of the graphs was reached by a backward or `autograd.grad` before it was freed.
 Why:        everything the backward would need is saved for nothing: memory for the largest batch twice over, and time.
-Quiet when: any graph of the pass was used (attacks, saliency, penalties); the forwards recur in the training steps (a
-            detached fake, a target); they are batches that training passes over, forwarded where it forwards the
-            others; a single unused forward; the model is never stepped (a teacher, an average).
+Quiet when: any graph of the pass was used (attacks, saliency, penalties, derivatives taken within the forward, such as
+            forces of an energy); the forwards recur in the training steps (a detached fake, a target); they are batches
+            that training passes over, forwarded where it forwards the others; a single unused forward; the model is
+            never stepped (a teacher, an average).
 Remedy:     Evaluate inside `with torch.no_grad():` or `with torch.inference_mode():`; `model.eval()` alone does not
             switch gradients off.
 Source:     PyTorch notes, "Autograd mechanics", locally disabling gradient computation.

@@ -3,11 +3,14 @@
 Reports:    parameters of a model that is being optimized which got gradients for several steps, stayed bit-identical
             and are held by no optimizer alive: a head replaced, a layer added, unfrozen, re-parametrized or re-cast
             after the optimizer was built, modules in a plain Python list, parameters left out of the groups. A warning
-            where the parameters left out are the first layers, which may be meant to stay as they are.
+            where the parameters left out are the first layers, which may be meant to stay as they are. It is said when
+            watching ends, because a later stage may train them; at once where the optimizer still holds, of no module
+            alive, what they replaced.
 Why:        their gradients are computed and thrown away; this part of the model keeps its initial values while the
             loss goes down around it.
-Quiet when: they are frozen (`requires_grad=False`) or declared so; some optimizer holds them; anything moves them by
-            hand (plain gradient descent, averaging, copies of master weights); their part of the model is in eval mode;
+Quiet when: they are frozen (`requires_grad=False`) or declared so; some optimizer holds them; anything moves them,
+            however late (a second stage, plain gradient descent every tenth step, averaging, copies of master
+            weights); their part of the model is in eval mode;
             only a small part of the model is optimized (GK106); the optimizer holds nothing of the model (GK402).
 Remedy:     Build the optimizer after the model is complete, or give it the new parameters with `add_param_group`; keep
             modules in `nn.ModuleList`; set `requires_grad_(False)` on what is meant to stay.

@@ -138,7 +138,7 @@ def test_the_trainers_own_settings_stay_silent(tmp_path: Path, settings: dict[st
 def test_gradients_never_cleared_are_found_and_logged(tmp_path: Path, trainer_class: Any, function: str) -> None:
     callback = GradientHygieneCallback(report="never")
     optimizer = lambda model: NeverClears(model.parameters(), lr=1e-3)  # noqa: E731
-    trainer = trainer_of(tmp_path, "bert", callback, trainer_class, optimizer)
+    trainer = trainer_of(tmp_path, "bert", callback, trainer_class, optimizer, save_strategy="epoch")
     trainer.model.zero_grad = lambda *_, **__: None  # the trainer clears through the model
     for _ in range(2):
         trainer.train()
@@ -147,6 +147,8 @@ def test_gradients_never_cleared_are_found_and_logged(tmp_path: Path, trainer_cl
         assert finding.location is not None
         assert Path(finding.location.file) == Path(__file__)
         assert trainer.state.log_history[-1]["gradkit/errors"] == 1
+        states = sorted(tmp_path.glob("checkpoint-*/trainer_state.json"))
+        assert "gradkit/GK101" in json.dumps(json.loads(states[-1].read_text())["log_history"])
         if trainer_class is not None:
             assert function.endswith(finding.location.function)
 
@@ -158,13 +160,10 @@ def test_an_optimizer_without_the_head_is_found(tmp_path: Path) -> None:
         "bert",
         callback,
         optimizer=lambda model: torch.optim.AdamW(model.bert.parameters(), lr=1e-3),
-        save_strategy="epoch",
     )
     (finding,) = callback.findings
     assert finding.rule == "GK401"
     assert finding.parameters == ("classifier.weight", "classifier.bias")
-    states = sorted(tmp_path.glob("checkpoint-*/trainer_state.json"))
-    assert "gradkit/GK401" in json.dumps(json.loads(states[-1].read_text())["log_history"])
     assert trainer.state.log_history[-1]["gradkit/GK401"] == 1
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from gradkit.observe import source
-from gradkit.records import Location
 
 
 def written(folder: Path, text: str) -> str:
@@ -48,31 +47,6 @@ def test_a_missing_file_says_nothing(tmp_path: Path) -> None:
     missing = str(tmp_path / "gone.py")
     assert source.clearings(missing) == []
     assert source.line_text(missing, 1) == ""
-    assert source.is_conditional(source.Clearing(1, "", "", frozenset()), Location(missing, 1, "")) is None
-
-
-LOOP = """
-def train(loss, optimizer, last):
-    for _ in range(3):
-        loss().backward()
-        if last:
-            optimizer.zero_grad()
-        optimizer.step()
-
-
-def other(optimizer):
-    optimizer.zero_grad()
-"""
-
-
-def test_only_a_clearing_between_backward_and_step_of_one_function_counts(tmp_path: Path) -> None:
-    file = written(tmp_path, LOOP)
-    backward, step = Location(file, 4, "train"), Location(file, 7, "train")
-    (found,) = source.between(backward, step)
-    assert (found.line, found.function, found.text) == (6, "train", "optimizer.zero_grad()")
-    assert source.is_conditional(found, step) is True
-    assert source.between(backward, None) == []
-    assert source.between(Location(file, 11, "other"), step) == []
 
 
 def test_the_returned_loss_is_found_below_decorators(tmp_path: Path) -> None:

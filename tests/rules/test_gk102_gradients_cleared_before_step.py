@@ -46,6 +46,14 @@ def test_says_everything_about_the_smallest_bad_record():
     assert finding.remedy == "Move the clearing before the backward or after the step."
 
 
+def test_where_a_framework_steps_the_clearing_itself_is_named():
+    step = Location("train.py", 30, "training_step", "lightning")
+    (finding,) = judge(step_line=step, backward_line=step, clearing=(WIPE,))
+    assert finding.location == CLEAR
+    assert finding.labels == ((step, "gradients were deposited here"),)
+    assert judge(step_line=step)[0].location == step
+
+
 def test_an_empty_record_is_silent():
     assert list(GradientsClearedBeforeStep().check([Window(optimizer="SGD", step=0)])) == []
 

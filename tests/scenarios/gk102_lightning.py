@@ -11,24 +11,39 @@ NEEDS = ("lightning",)
 
 
 class Module(pl.LightningModule):
-    def __init__(self, clears):
+    def __init__(self):
         super().__init__()
         torch.manual_seed(2)
         self.net = nn.Linear(4, 1)
-        self.clears = clears
 
     def training_step(self, batch, index):
         (x,) = batch
         loss = self.net(x).square().mean()
-        return {"loss": loss}  # expect: GK102
+        return {"loss": loss}
 
     def on_before_optimizer_step(self, optimizer):
         print(f"{sum(float(p.grad.norm()) for p in self.parameters()):.4f}")
-        if self.clears:
-            self.zero_grad()
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.01)
+
+
+class Cleared(Module):
+    def on_before_optimizer_step(self, optimizer):
+        super().on_before_optimizer_step(optimizer)
+        self.zero_grad()  # expect: GK102
+
+
+class Spiky(Module):
+    """Skips the updates of batches with large gradients, several in a row."""
+
+    def training_step(self, batch, index):
+        (x,) = batch
+        return self.net(x * (1 if index % 6 < 3 else 50)).square().mean()
+
+    def on_before_optimizer_step(self, optimizer):
+        if self.net.weight.grad.norm() > 30.0:
+            self.zero_grad()
 
 
 def fit(module):
@@ -49,8 +64,12 @@ def fit(module):
 
 
 def main():
-    return fit(Module(clears=True))
+    return fit(Cleared())
 
 
 def repaired():
-    return fit(Module(clears=False))
+    return fit(Module())
+
+
+def repaired_by_skipping_only_what_is_too_large():
+    return fit(Spiky())

@@ -93,3 +93,14 @@ def healthy_by_hand():
                 p.sub_(e)
         optimizer.step()
     return model
+
+
+def healthy_wrapper_alive_to_the_end():
+    """The wrapper gets every gradient and never steps itself; the optimizer it wraps works on the same parameters."""
+    model = parts()
+    model.optimizer = SAM(model.parameters(), torch.optim.Adam, lr=0.01)
+    for _ in range(6):
+        for move in (model.optimizer.first_step, model.optimizer.second_step):
+            nn.functional.huber_loss(model(torch.ones(12, 5)), torch.zeros(12, 1)).backward()
+            move()
+    return model

@@ -83,6 +83,8 @@ class EvaluationPasses(Observer, ForwardListener):
         self._watch_until = 0
         self._optimizers: set[int] = set()
         self._seen: Counter[object] = Counter()
+        self._passes: Counter[int] = Counter()
+        self._data: tuple[int, int] | None = None
         self._listened: list[Point] = []
         self._counting: tuple[saved_tensors_hooks, dict[int, int]] | None = None
         self._random: Tensor | int | None = None
@@ -140,6 +142,9 @@ class EvaluationPasses(Observer, ForwardListener):
 
     def loader_started(self, loader: object) -> None:
         """A pass over data begins."""
+        data = id(getattr(loader, "dataset", loader))
+        self._passes[data] += 1
+        self._data = (data, self._passes[data])
         if self not in FORWARDS.listeners:
             self._signal(("loader", id(loader)))
 
@@ -208,12 +213,15 @@ class EvaluationPasses(Observer, ForwardListener):
         if forward.outputs:
             stretch.recorded += 1
             mark = graph.Mark()
-            if graph.plant(graph.frontier(forward.outputs), self._key, mark):
+            if forward.differentiated:  # without gradients it would not have run at all
+                stretch.used += 1
+                stretch.used_ways.add(way_here())
+            elif graph.plant(graph.frontier(forward.outputs), self._key, mark):
                 stretch.open.append((weakref.ref(mark), way_here()))
             if counting is not None:
                 stretch.bytes_of_one = sum(counting[1].values())
         else:
-            stretch.add_plain(forward)
+            stretch.add_plain(forward, way_here(), self._data)
             if random is not None:
                 stretch.drew = has_drawn(forward.module, random)
             if dropout is not None:
@@ -233,6 +241,7 @@ class EvaluationPasses(Observer, ForwardListener):
 
     def enter_backward(self, roots: Sequence[Tensor], retain_graph: bool, create_graph: bool) -> None:
         """A stretch ends: what this backward reaches was used."""
+        FORWARDS.note_differentiation()
         if self._rate.surplus(roots, self.monitor.backwards) and self._watches < WATCHES and FORWARDS.listen(self):
             self._watches += 1
             self._whole = False
@@ -244,9 +253,12 @@ class EvaluationPasses(Observer, ForwardListener):
             elif stretch.idle and key in self._candidates:
                 del self._candidates[key]
         self._stretches.clear()
+        self._data = None
+        self._passes.clear()
 
     def enter_grad(self, roots: Sequence[Tensor], retain_graph: bool, create_graph: bool) -> None:
         """Gradients that are returned are a use like any other."""
+        FORWARDS.note_differentiation()
         self._settle(roots)
 
     def _settle(self, roots: Sequence[Tensor]) -> None:

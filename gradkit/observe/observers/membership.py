@@ -14,6 +14,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from gradkit.errors import HygieneError
 from gradkit.observe.belonging import Model, home_of, models
+from gradkit.observe.held_back import HeldBack
 from gradkit.observe.observer import Observer
 from gradkit.observe.optimizers import living_optimizers
 from gradkit.observe.outsiders import Outsider, Outsiders, held_ids, leaves, state
@@ -46,7 +47,9 @@ class MembershipObserver(Observer):
     """Writes `Membership` when parameters get gradients, window after window, that no optimizer holds and nobody moves.
 
     The graph of a backward says which leaves take part; a leaf that no watched optimizer holds makes the observer stay
-    awake for as many windows as the rules ask for. Only then are the living modules and optimizers searched.
+    awake for as many windows as the rules ask for. Only then are the living modules and optimizers searched. That
+    nobody will ever update the leaf is certain at the end; until then what was found is held back (`HeldBack`), unless
+    the optimizer is seen to hold what the leaf replaced.
     """
 
     kinds = (Membership,)
@@ -56,6 +59,7 @@ class MembershipObserver(Observer):
         wanted = [int(getattr(rule, "steps", 3)) for rule in monitor.rules if rule.kind is Membership]
         self._least, self._most = min(wanted, default=3), max(wanted, default=3)
         self._outsiders = Outsiders(monitor.reader)
+        self._held_back = HeldBack(monitor.reader)
         self._present: list[Outsider] = []
         self._took_part: set[int] = set()
         self._early: dict[int, weakref.ref[Tensor]] = {}
@@ -80,7 +84,13 @@ class MembershipObserver(Observer):
         return () if self._hook is None else ("torch.optim global post-step hook",)
 
     def stop(self) -> None:
-        """Let go of the hook."""
+        """Let go of the hook, and say of what nobody updated that nobody did."""
+        self._stop_listening()
+        if self._held_back:
+            for record, source in self._held_back.release(held_ids(living_optimizers())):
+                self.monitor.put(record, source=source)
+
+    def _stop_listening(self) -> None:
         if self._hook is not None:
             self._hook.remove()
             self._hook = None
@@ -91,7 +101,7 @@ class MembershipObserver(Observer):
         The hook is there only while no optimizer is watched: called at every step, it would not be free.
         """
         if not self.monitor.models or self.monitor.optimizers():
-            self.stop()
+            self._stop_listening()
         elif self._hook is None:
             self._hook = register_optimizer_step_post_hook(self._stranger_stepped)
 
@@ -255,32 +265,35 @@ class MembershipObserver(Observer):
         ]
         container, size = home.hidden_in(outside)
         held_here = list(inside.values())
-        self.monitor.put(
-            Membership(
-                optimizer=self.monitor.label_of(optimizer),
-                step=self._step_of(optimizer),
-                windows=min(item.windows for _, item in pairs),
-                model=type(home.module).__name__,
-                outside=tuple(map(home.describe, outside)),
-                outside_numbers=sum(leaf.numel() for leaf in outside),
-                held=len(inside),
-                held_numbers=sum(parameter.numel() for parameter in held_here),
-                foreign=foreign,
-                owned=len(own),
-                idle=tuple(self.monitor.describe(optimizer, idle)) if idle else (),
-                late=min(item.since for _, item in pairs) >= DENSE_WINDOWS - 1 and self._were_there(inside),
-                container=container,
-                container_size=size,
-                upstream=home.upstream(outside, held_here),
-                evaluating=home.trains_only(held_here, outside),
-                kept=self._outsiders.kept(pairs),
-                inputs_only=bool(self._took_part & held) and not inside and not self._trains_modules(held),
-                created_line=self.monitor.creation_line(optimizer),
-                step_line=locate(find_site(3), self.monitor.models),
-                backward_line=locate(self._site, self.monitor.models),
-            ),
-            source=id(home.module),
+        record = Membership(
+            optimizer=self.monitor.label_of(optimizer),
+            step=self._step_of(optimizer),
+            windows=min(item.windows for _, item in pairs),
+            model=type(home.module).__name__,
+            outside=tuple(map(home.describe, outside)),
+            outside_numbers=sum(leaf.numel() for leaf in outside),
+            held=len(inside),
+            held_numbers=sum(parameter.numel() for parameter in held_here),
+            foreign=foreign,
+            owned=len(own),
+            idle=tuple(self.monitor.describe(optimizer, idle)) if idle else (),
+            late=min(item.since for _, item in pairs) >= DENSE_WINDOWS - 1 and self._were_there(inside),
+            container=container,
+            container_size=size,
+            upstream=home.upstream(outside, held_here),
+            evaluating=home.trains_only(held_here, outside),
+            kept=self._outsiders.kept(pairs),
+            inputs_only=bool(self._took_part & held) and not inside and not self._trains_modules(held),
+            created_line=self.monitor.creation_line(optimizer),
+            step_line=locate(find_site(3), self.monitor.models),
+            backward_line=locate(self._site, self.monitor.models),
         )
+        if foreign or (held_here and _are_replaced(idle, outside)):
+            self.monitor.put(record, source=id(home.module))
+        else:
+            self._held_back.keep(
+                record, id(home.module), [(leaf, item.first, home.owners[id(leaf)]) for leaf, item in pairs]
+            )
         for leaf, item in pairs:
             if item.windows >= self._most:
                 self._outsiders.explain(leaf)
@@ -329,6 +342,14 @@ class MembershipObserver(Observer):
 
 def _parameters(optimizer: Optimizer) -> list[Tensor]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def _are_replaced(idle: Sequence[Tensor], outside: Sequence[Tensor]) -> bool:
+    """Whether the optimizer still holds what `outside` replaced: as many of the same kinds, of no module alive."""
+    if len(idle) != len(outside) or any(old.dim() != new.dim() for old, new in zip(idle, outside, strict=True)):
+        return False
+    homes = models()
+    return not any(id(parameter) in home.names for home in homes for parameter in idle)
 
 
 def _shape(tensor: Tensor) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from gradkit.observe.belonging import models
+from gradkit.observe.held_back import HeldBack
 from gradkit.observe.motion import BLOCK, RATIOS, Frozen, Motion, judge_frozen, largest
 from gradkit.observe.observer import Observer
 from gradkit.observe.places import locate
@@ -47,7 +48,8 @@ class UpdatesObserver(Observer):
     """Writes `Stillness`, `UpdateSizes` and `FrozenUpdate`.
 
     At first every step is measured, by samples taken before and after it; later looks come ever more rarely. An
-    optimizer whose weights stand still, or are thrown about, is measured step by step until that is settled.
+    optimizer whose weights stand still, or are thrown about, is measured step by step until that is settled. A learning
+    rate of 0 may be raised, so what stood still at that is settled only when the optimizer or the watching ends.
     """
 
     kinds = (Stillness, UpdateSizes, FrozenUpdate)
@@ -56,6 +58,7 @@ class UpdatesObserver(Observer):
         super().__init__(monitor)
         rules = [rule for rule in monitor.rules if rule.kind is Stillness]
         self._still_steps = min((int(getattr(rule, "steps", 20)) for rule in rules), default=20)
+        self._held_back = HeldBack(monitor.reader)
         self._motions: dict[int, Motion] = {}
         self._frozen: dict[int, list[Frozen]] = {}
         self._earlier: dict[int, dict[int, Frozen]] = {}
@@ -121,7 +124,9 @@ class UpdatesObserver(Observer):
             self._rest()
 
     def stop(self) -> None:
-        """Keep nothing of the run alive."""
+        """Say what never moved, and keep nothing of the run alive."""
+        for record, source in self._held_back.release():
+            self.monitor.put(record, source=source)
         self._motions.clear()
         self._frozen.clear()
         self._earlier.clear()
@@ -144,7 +149,7 @@ class UpdatesObserver(Observer):
         """Whether something about it is not settled yet."""
         if motion.reference() is None:
             return False
-        if motion.rows or (motion.still and not motion.moves):
+        if motion.rows or ((motion.still or motion.stopped) and not motion.moves):
             return True  # also when the weights are all 0 and have no ratio to their updates
         if not motion.ratios:
             return False
@@ -175,21 +180,25 @@ class UpdatesObserver(Observer):
             return
         said = self._said[id(optimizer)]
         rate = largest([group.get("lr") for group in optimizer.param_groups])
-        if motion.still >= self._still_steps and "still" not in said and motion.identical(self.monitor.reader):
+        steps = max(motion.still, motion.stopped)
+        if steps >= self._still_steps and "still" not in said and motion.identical(self.monitor.reader):
             said.add("still")
-            self.monitor.put(
-                Stillness(
-                    optimizer=self.monitor.label_of(optimizer),
-                    step=step,
-                    steps=motion.still,
-                    parameter_count=len(motion.parameters),
-                    learning_rate=rate,
-                    gradient_norm=motion.gradient_norm,
-                    weight_norm=motion.weight_norm,
-                    step_line=self._step_line(),
-                    created_line=self.monitor.creation_line(optimizer),
-                )
+            record = Stillness(
+                optimizer=self.monitor.label_of(optimizer),
+                step=step,
+                steps=steps,
+                parameter_count=len(motion.parameters),
+                learning_rate=rate,
+                gradient_norm=motion.gradient_norm,
+                weight_norm=motion.weight_norm,
+                step_line=self._step_line(),
+                created_line=self.monitor.creation_line(optimizer),
             )
+            if motion.still >= self._still_steps:
+                self.monitor.put(record)
+            else:
+                pairs = zip(motion.parameters, motion.start, strict=True)
+                self._held_back.keep(record, None, [(parameter, first, optimizer) for parameter, first in pairs])
             motion.moves = True  # said once; there is nothing more to find out
         ratios, against_start = tuple(motion.ratios), motion.against_start
         large = len(ratios) == RATIOS and (

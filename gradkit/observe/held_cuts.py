@@ -32,15 +32,23 @@ class HeldCut:
         monitor: Counts steps and reads checksums.
         optimizer: Holds the parameters.
         parameters: What had no gradient so far, all of it.
+        before: Checksums of the parameters from when the first step without a gradient for them was seen.
         record: What is to be judged if none comes.
     """
 
-    def __init__(self, monitor: Monitor, optimizer: Optimizer, parameters: Sequence[Tensor], record: CutPath) -> None:
+    def __init__(
+        self,
+        monitor: Monitor,
+        optimizer: Optimizer,
+        parameters: Sequence[Tensor],
+        before: Sequence[Tensor | None],
+        record: CutPath,
+    ) -> None:
         self._monitor = monitor
         self._record = record
         self._trained = False
         self._parameters = list(parameters)
-        self._before = checksums(parameters)
+        self._before = list(before)
         self._after: list[Tensor | None] = []
         self._hooks = [self._hook(parameter) for parameter in parameters]
         self._optimizer = weakref.ref(optimizer, self._optimizer_died)
@@ -65,9 +73,10 @@ class HeldCut:
     def _hook(self, parameter: Tensor) -> Any:
         handles: list[Any] = []
 
-        def arrived(_: Tensor) -> None:
-            self._trained = True
-            handles[0].remove()  # torch allows it inside the hook: from here on the parameter costs nothing
+        def arrived(leaf: Tensor) -> None:
+            if leaf.grad is not None:  # a custom function's None comes by here as well
+                self._trained = True
+                handles[0].remove()  # torch allows it inside the hook: from here on the parameter costs nothing
 
         handles.append(parameter.register_post_accumulate_grad_hook(arrived))
         return handles[0]

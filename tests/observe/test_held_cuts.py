@@ -204,3 +204,45 @@ def test_every_cut_is_judged_under_halt_on():
         optimizer = sgd(model)
         train(model, optimizer, model.head_only)
     assert sorted(finding.evidence["operation"] for finding in monitor.findings) == ["detach", "gt"]
+
+
+class Layers(nn.Module):
+    """Trained one layer after the other, each on the features of those before it."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(4, 4) for _ in range(3))
+        self.heads = nn.ModuleList(nn.Linear(4, 2) for _ in range(3))
+
+    def up_to(self, index):
+        def forward(x):
+            for layer in self.layers[:index]:
+                x = layer(x).detach()
+            return self.heads[index](self.layers[index](x))
+
+        return forward
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam])
+def test_what_was_trained_while_nobody_looked_counts(kind):
+    torch.manual_seed(0)
+    with gradkit.watch(report="never", select=["GK203"]) as monitor:
+        model = Layers()
+        optimizer = kind(model.parameters(), lr=0.1)
+        for index, steps in enumerate((32, 50, 300)):
+            train(model, optimizer, model.up_to(index), steps=steps)
+    assert monitor.findings == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"), [("Adam", {}), ("SGD", {"momentum": 0.9}), ("RMSprop", {}), ("Adagrad", {})]
+)
+@pytest.mark.parametrize("trained", [True, False])
+def test_what_was_trained_before_the_watch_counts(kind, options, trained):
+    torch.manual_seed(0)
+    model = Net()
+    optimizer = getattr(torch.optim, kind)(model.parameters(), lr=0.01, **options)
+    train(model, optimizer, model if trained else model.head_only)
+    with gradkit.watch(report="never", select=["GK203"]) as monitor:
+        train(model, optimizer, model.head_only)
+    assert len(monitor.findings) == (not trained)

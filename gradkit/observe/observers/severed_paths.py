@@ -8,17 +8,19 @@ holds for those steps; that it held for the whole run is judged at its end (`gra
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
 
 from gradkit.errors import HygieneError
 from gradkit.observe import graph, source
 from gradkit.observe.backward_text import none_place
+from gradkit.observe.checksums import checksum
 from gradkit.observe.custom_backward import Answers
 from gradkit.observe.held_cuts import HeldCut
 from gradkit.observe.instrument import INSTRUMENT
@@ -40,8 +42,6 @@ FIRST_SLEEP = 64
 """Backward calls between the first windows and the next look; each later distance is four times as long."""
 TRIALS = 3
 """Instrumented windows spent on one set of suspects, each twice as far from the last."""
-SAMPLE = 256
-"""Leading numbers of a suspect compared to see whether something else moves it."""
 MIN_COMPARED = 16
 """Numbers a tensor must have to be told from a copy by its direction: the cosine of two independent directions of that
 many dimensions stays below `COPY_COSINE` with probability 0.98."""
@@ -61,7 +61,6 @@ class SeveredPaths(Observer):
         rule = next(rule for rule in monitor.rules if isinstance(rule, SeveredGradientPath))
         self._needed = rule.steps
         self._missing: dict[int, dict[int, int]] = {}
-        self._seen: dict[int, int] = {}
         self._had: set[int] = set()
         self._sleep = FIRST_SLEEP
         self._looked = 0
@@ -71,10 +70,10 @@ class SeveredPaths(Observer):
         self._answers: Answers | None = None
         self._applied: dict[int, list[Site]] = {}
         self._suspects: dict[int, Tensor] = {}
-        self._samples: dict[int, Tensor] = {}
         self._proven: dict[int, Cut] = {}
         self._refuted: set[int] = set()
         self._done: set[int] = set()
+        self._first: MutableMapping[Tensor, Tensor | None] = WeakIdKeyDictionary()
         self._held: list[HeldCut] = []
         self._backwards = 0
         self._rooted = 0
@@ -152,7 +151,12 @@ class SeveredPaths(Observer):
                 self._had.add(number)
                 missing.pop(number, None)
             elif parameter.requires_grad and number not in self._had and number not in self._done:
+                if number not in missing and _was_trained(optimizer, parameter):
+                    self._had.add(number)
+                    continue
                 missing[number] = missing.get(number, 0) + 1
+                if parameter not in self._first:  # what is trained while this observer sleeps will have moved
+                    self._first[parameter] = checksum(parameter)
         if not (present or unrooted):
             for number in missing:  # a step without any gradient says nothing of single parameters
                 missing[number] -= 1
@@ -173,8 +177,6 @@ class SeveredPaths(Observer):
         self._trials += 1
         self._wait = 2**self._trials
         self._suspects = {id(parameter): parameter for parameter in suspects}
-        if not self._samples:
-            self._samples = {number: _sample(parameter) for number, parameter in self._suspects.items()}
         self._proven, self._refuted, self._applied = {}, set(), {}
         taint = Taint(self.monitor, suspects)
         if INSTRUMENT.enter(taint):
@@ -194,7 +196,6 @@ class SeveredPaths(Observer):
 
     def _rest(self) -> None:
         self._missing.clear()
-        self._samples.clear()
         self._suspects.clear()
         self._looked = self._trials = self._wait = 0
         self.monitor.pause(self, self._sleep)
@@ -212,8 +213,8 @@ class SeveredPaths(Observer):
                     groups.setdefault(proof.place, []).append((proof, parameter))
         for group in groups.values():
             proofs, parameters = zip(*group, strict=True)
-            # What something else moves, or what is copied now and then, is an average or a target; all of it is.
-            if not any(map(self._is_moved, parameters)) and not self._is_copy(parameters):
+            # What is copied now and then is a target; what else moves without a gradient is seen in the end.
+            if not self._is_copy(parameters):
                 self._hold(optimizer, proofs, parameters)
 
     def _by_cut(self, number: int) -> _Proof | None:
@@ -247,11 +248,6 @@ class SeveredPaths(Observer):
             line=lines[0],
             conditional=None in places or any(line is None or source.stands_under_condition(line) for line in lines),
         )
-
-    def _is_moved(self, parameter: Tensor) -> bool:
-        """Whether a suspect changed although no gradient reached it."""
-        sample = self._samples.get(id(parameter))
-        return sample is not None and not torch.equal(sample, _sample(parameter))
 
     def _is_copy(self, parameters: Sequence[Tensor]) -> bool:
         """Whether they are a copy of trained parameters, as a target network that is copied now and then."""
@@ -290,7 +286,8 @@ class SeveredPaths(Observer):
             location=first.place,
             operation_line=first.line,
         )
-        self._held.append(HeldCut(self.monitor, optimizer, parameters, record))
+        before = [self._first.get(parameter) for parameter in parameters]
+        self._held.append(HeldCut(self.monitor, optimizer, parameters, before, record))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -304,10 +301,12 @@ class _Proof:
     conditional: bool
 
 
-def _sample(parameter: Tensor) -> Tensor:
-    """A copy of the first numbers of a parameter."""
-    with torch.no_grad():
-        return parameter.detach().reshape(-1)[:SAMPLE].clone()
+def _was_trained(optimizer: Optimizer, parameter: Tensor) -> bool:
+    """Whether an optimizer has worked on a parameter before it was watched, by the state it keeps of it."""
+    state = optimizer.state.get(parameter) or {}
+    if "step" in state:  # some optimizers make the state of all parameters in advance
+        return bool(state["step"] > 0)
+    return any(isinstance(value, Tensor) and value.shape == parameter.shape for value in state.values())
 
 
 def _is_alike(first: Tensor, second: Tensor) -> bool:

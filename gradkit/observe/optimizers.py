@@ -136,6 +136,10 @@ class OptimizerBook:
         ledger = self._ledgers.get(id(optimizer))
         return None if ledger is None else ledger.steps
 
+    def ledger_of(self, optimizer: Optimizer) -> Ledger | None:
+        """The ledger of an optimizer, which keeps its parameters alive; None when this monitor does not watch it."""
+        return self._ledgers.get(id(optimizer))
+
     def deposits_of(self, optimizer: Optimizer) -> int:
         """Backward calls seen so far that deposited on an optimizer's parameters."""
         TAP.short.sync()

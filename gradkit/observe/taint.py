@@ -7,20 +7,23 @@ explain why a parameter is not in it.
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.compiler import is_compiling
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from gradkit.observe import flow
 from gradkit.observe.instrument import Witness, name_of, tensors_in
+from gradkit.observe.points import Point
 from gradkit.observe.sites import Site, find_site, is_user_code
 
 if TYPE_CHECKING:
@@ -73,12 +76,18 @@ class Taint(Witness):
     Args:
         monitor: Told of mistakes.
         parameters: The parameters to follow.
+
+    Attributes:
+        bits: The bit of each parameter, by its id.
+        used: Those some call was given.
+        tracked: Those that values with a graph were computed from.
     """
 
     def __init__(self, monitor: Monitor, parameters: Sequence[Tensor]) -> None:
         super().__init__(monitor)
         self.bits = {id(parameter): 1 << index for index, parameter in enumerate(parameters)}
         self.used = 0
+        self.tracked = 0
         self.cuts: list[Cut] = []
         self._applied: dict[Site, int] = {}
         self._values: dict[int, _Value] = {}
@@ -88,10 +97,10 @@ class Taint(Witness):
         self._decorated: Site | None = None
         self._from_numpy: Any = None
 
-    # --- the one way into torch that a mode does not see ------------------------------------------------------------
+    # --- the ways into torch that a mode does not see ---------------------------------------------------------------
 
     def patch(self) -> None:
-        """See `torch.from_numpy` for the length of the window."""
+        """See `torch.from_numpy` and the making of a `torch.nn.Parameter` for the length of the window."""
         original = self._from_numpy = torch.from_numpy
 
         def from_numpy(array: Any) -> Tensor:
@@ -100,12 +109,18 @@ class Taint(Witness):
             return result
 
         vars(torch)["from_numpy"] = from_numpy
+        _PARAMETER.listen(self)
 
     def unpatch(self) -> None:
-        """Give `torch.from_numpy` back."""
+        """Give them back."""
         if self._from_numpy is not None:
             vars(torch)["from_numpy"] = self._from_numpy
+            _PARAMETER.leave(self)
             self._from_numpy = None
+
+    def parameter_made(self, parameter: Tensor) -> None:
+        """A tensor was wrapped as a new leaf, which has the memory of what it was and none of its history."""
+        self._of(parameter)
 
     # --- calls --------------------------------------------------------------------------------------------------------
 
@@ -150,6 +165,7 @@ class Taint(Witness):
         cut: int | None = None
         for tensor in outputs:
             if tensor.grad_fn is not None:
+                self.tracked |= live
                 self._put(tensor, live, dead)
             elif id(tensor) not in self.bits:
                 if live and cut is None:
@@ -276,6 +292,25 @@ class Taint(Witness):
             dead[self._cut(operation, "number")] = bits
         if dead:
             self._put(tensor, 0, dead)
+
+
+def _watched_new(original: Callable[..., Any], point: Point) -> Any:
+    @functools.wraps(original)
+    def __new__(*args: Any, **kwargs: Any) -> Any:
+        result = original(*args, **kwargs)
+        if not is_compiling():
+            for listener in list(point.listeners):
+                try:
+                    listener.parameter_made(result)
+                except Exception as error:  # our own bug must not stop training; it becomes GK900
+                    listener.monitor.contain("parameter_made", error)
+        return result
+
+    return staticmethod(__new__)
+
+
+_PARAMETER = Point("torch.nn.Parameter.__new__", lambda: nn.Parameter, "__new__", _watched_new)
+"""Tells `parameter_made(parameter)`."""
 
 
 class _Exit:

@@ -67,17 +67,21 @@ class Retention(Record):
 class CutPath(Record):
     """Parameters that an optimizer holds and whose result reached a loss only through a cut, proven in one window.
 
+    Written at the end of the run, when it is known that none of them had a gradient in a later step either.
+
     Attributes:
         optimizer: Label of the optimizer.
-        step: Number of its step.
-        steps: Its steps in a row in which these parameters had no gradient while others had.
+        step: Number of its step at which the cut was proven.
+        steps: Its steps in a row in which these parameters had no gradient, up to the last one that was seen.
         parameters: The parameters behind this cut, by name.
         modules: The modules that own them.
         operation: The operation whose result carried no gradient, such as `detach`, `.data`, `argmax`, `linear`.
         cause: `operation` when the operation itself cuts, `no_grad` or `inference_mode` when gradients were off,
             `number` when the value left as a number or array and came back as a new tensor, `constant` when it left as
             a number that an operation took beside tensors, `leaf` when it was wrapped as a new leaf, `backward` when
-            the graph leads to the parameters but a custom function's own backward returns None for them.
+            the graph leads to the parameters but a custom function's own backward returns None for them, `loss` when
+            the loss was a new leaf and nothing is known of where its value came from.
+        further: Other operations of the same place that lost a gradient, as the layers of a part that ran without.
         whole_in_eval: Gradients were off and every module concerned was in eval mode, as for a frozen part.
         conditional: The cut stands under a condition of its own, or that is not known.
         location: The user's line of the cut.
@@ -91,6 +95,7 @@ class CutPath(Record):
     modules: tuple[str, ...] = ()
     operation: str = ""
     cause: str = "operation"
+    further: tuple[str, ...] = ()
     whole_in_eval: bool = False
     conditional: bool = False
     location: Location | None = None

@@ -124,8 +124,8 @@ def number_doubled_beside(net, x):
 
 
 def parameter_again(net, x):
-    hidden = nn.Parameter(net.body(x))
-    return hidden * 1.0  # cut
+    hidden = nn.Parameter(net.body(x))  # cut
+    return hidden * 1.0
 
 
 class Product(torch.autograd.Function):

@@ -66,3 +66,18 @@ def test_a_part_that_ran_whole_in_eval_mode_is_a_warning():
     (finding,) = judge(cause="no_grad", whole_in_eval=True)
     assert finding.severity is Severity.WARNING
     assert "requires_grad_(False)" in finding.remedy
+
+
+def test_several_operations_of_one_place_are_one_finding():
+    (finding,) = judge(cause="no_grad", operation="conv1d", further=("batch_norm", "linear"))
+    assert "`conv1d`, `batch_norm` and `linear` ran while gradients were switched off" in finding.message
+    assert finding.evidence["further_operations"] == ["batch_norm", "linear"]
+    (finding,) = judge(operation="detach", further=("argmax", "gt", "int"))
+    assert "`detach`, `argmax` and 2 other operations have no gradient" in finding.message
+
+
+def test_a_loss_that_nothing_leads_to():
+    (finding,) = judge(cause="loss", operation="backward")
+    assert finding.message.endswith(
+        ": they took part in a forward, but `backward` began at a tensor of its own, to which nothing leads."
+    )

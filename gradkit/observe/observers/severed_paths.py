@@ -1,26 +1,33 @@
 """Suspects parameters that never get a gradient though others do, and proves where the path was cut; writes CutPath.
 
 Parameters without a gradient in the first steps are only a suspicion: a head that is not used looks the same. One
-instrumented window follows their values; what the loss depends on is asked of the autograd graph.
+instrumented window follows their values; what the loss depends on is asked of the autograd graph. What is proven then
+holds for those steps; that it held for the whole run is judged at its end (`gradkit.observe.held_cuts`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
 
+from gradkit.errors import HygieneError
 from gradkit.observe import graph, source
 from gradkit.observe.backward_text import none_place
+from gradkit.observe.checksums import checksum
 from gradkit.observe.custom_backward import Answers
+from gradkit.observe.held_cuts import HeldCut
 from gradkit.observe.instrument import INSTRUMENT
 from gradkit.observe.names import living_roots
 from gradkit.observe.observer import Observer
 from gradkit.observe.places import locate
+from gradkit.observe.sites import find_site
 from gradkit.observe.taint import Cut, Taint
 from gradkit.records import CutPath, Location
 from gradkit.rules.gk203_severed_gradient_path import SeveredGradientPath
@@ -35,11 +42,11 @@ FIRST_SLEEP = 64
 """Backward calls between the first windows and the next look; each later distance is four times as long."""
 TRIALS = 3
 """Instrumented windows spent on one set of suspects, each twice as far from the last."""
-SAMPLE = 256
-"""Leading numbers of a suspect compared to see whether something else moves it."""
 MIN_COMPARED = 16
 """Numbers a tensor must have to be told from a copy by its direction: the cosine of two independent directions of that
 many dimensions stays below `COPY_COSINE` with probability 0.98."""
+NEAR = 64
+"""Graph nodes looked at to see whether a loss leads to any parameter: a head's own are a few nodes away."""
 COPY_COSINE = 0.6
 """Cosine above which a tensor counts as a copy of another that was trained since."""
 
@@ -54,7 +61,6 @@ class SeveredPaths(Observer):
         rule = next(rule for rule in monitor.rules if isinstance(rule, SeveredGradientPath))
         self._needed = rule.steps
         self._missing: dict[int, dict[int, int]] = {}
-        self._seen: dict[int, int] = {}
         self._had: set[int] = set()
         self._sleep = FIRST_SLEEP
         self._looked = 0
@@ -64,24 +70,37 @@ class SeveredPaths(Observer):
         self._answers: Answers | None = None
         self._applied: dict[int, list[Site]] = {}
         self._suspects: dict[int, Tensor] = {}
-        self._samples: dict[int, Tensor] = {}
         self._proven: dict[int, Cut] = {}
         self._refuted: set[int] = set()
         self._done: set[int] = set()
+        self._first: MutableMapping[Tensor, Tensor | None] = WeakIdKeyDictionary()
+        self._held: list[HeldCut] = []
+        self._backwards = 0
+        self._rooted = 0
+        self._windows: dict[int, tuple[int, int]] = {}
 
     @property
     def attached(self) -> tuple[str, ...]:
-        """The mode, while a window is instrumented."""
-        return ("torch function mode",) if self._taint is not None else ()
+        """The mode, while a window is instrumented; hooks on what is behind a proven cut."""
+        mode = ("torch function mode",) if self._taint is not None else ()
+        return (*mode, "gradient hooks") if any(held.attached for held in self._held) else mode
 
     def stop(self) -> None:
-        """Take the mode off if training ended inside an instrumented window."""
+        """Take the mode off if training ended inside an instrumented window; report the cuts that held to the end."""
         self._leave()
         INSTRUMENT.settle()
         self._suspects.clear()
+        records = [record for held in self._held if (record := held.settle()) is not None]
+        self._held.clear()
+        for record in records:
+            with contextlib.suppress(HygieneError):  # too late to halt, and the other records must be judged
+                self.monitor.put(record, source=record.optimizer)
 
     def enter_backward(self, roots: Sequence[Tensor], retain_graph: bool, create_graph: bool) -> None:
         """Ask the graph which suspects the loss depends on, and the maps where the others were cut."""
+        rooted = self._leads_to_a_parameter(roots)
+        self._backwards += 1
+        self._rooted += rooted
         if self._taint is None:
             return
         nodes = list(graph.walk(graph.roots_of(roots)))
@@ -95,6 +114,22 @@ class SeveredPaths(Observer):
                 self._answers.listen(nodes)
         for parameter, cut in self._taint.verdict(roots, reached).items():
             self._proven.setdefault(parameter, cut)
+        if not rooted:
+            # The loss is a tensor of its own, made of nothing that was seen.
+            unrooted = Cut("backward", "loss", find_site(3))
+            for parameter, bit in self._taint.bits.items():
+                if self._taint.tracked & bit:
+                    self._proven.setdefault(parameter, unrooted)
+
+    def _leads_to_a_parameter(self, roots: Sequence[Tensor]) -> bool:
+        """Whether a backward from `roots` can reach anything that is trained."""
+        nodes = list(graph.walk(graph.roots_of(roots), NEAR))
+        leaves = [leaf for node in nodes if (leaf := graph.leaf_of(node)) is not None]
+        leaves += [root for root in roots if isinstance(root, Tensor) and root.grad_fn is None]
+        if len(nodes) == NEAR or any(isinstance(leaf, nn.Parameter) for leaf in leaves):
+            return True
+        groups = [group for optimizer in self.monitor.optimizers() for group in optimizer.param_groups]
+        return not {id(parameter) for group in groups for parameter in group["params"]}.isdisjoint(map(id, leaves))
 
     def after_step(self, optimizer: Optimizer) -> None:
         """Count, instrument or judge."""
@@ -103,6 +138,9 @@ class SeveredPaths(Observer):
             self._judge(optimizer)
             self._suspects = {}
             return
+        backwards, rooted = self._windows.get(id(optimizer), (0, 0))
+        self._windows[id(optimizer)] = (self._backwards, self._rooted)
+        unrooted = self._backwards > backwards and self._rooted == rooted
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         missing = self._missing.setdefault(id(optimizer), {})
         present = 0
@@ -113,13 +151,18 @@ class SeveredPaths(Observer):
                 self._had.add(number)
                 missing.pop(number, None)
             elif parameter.requires_grad and number not in self._had and number not in self._done:
+                if number not in missing and _was_trained(optimizer, parameter):
+                    self._had.add(number)
+                    continue
                 missing[number] = missing.get(number, 0) + 1
-        if not present:
+                if parameter not in self._first:  # what is trained while this observer sleeps will have moved
+                    self._first[parameter] = checksum(parameter)
+        if not (present or unrooted):
             for number in missing:  # a step without any gradient says nothing of single parameters
                 missing[number] -= 1
         self._looked += 1
         suspects = [p for p in parameters if missing.get(id(p), 0) >= self._needed]
-        if suspects and present:
+        if suspects and (present or unrooted):
             self._suspect(optimizer, suspects)
         elif self._looked >= self._needed and not any(missing.values()):
             self._rest()
@@ -134,8 +177,6 @@ class SeveredPaths(Observer):
         self._trials += 1
         self._wait = 2**self._trials
         self._suspects = {id(parameter): parameter for parameter in suspects}
-        if not self._samples:
-            self._samples = {number: _sample(parameter) for number, parameter in self._suspects.items()}
         self._proven, self._refuted, self._applied = {}, set(), {}
         taint = Taint(self.monitor, suspects)
         if INSTRUMENT.enter(taint):
@@ -155,7 +196,6 @@ class SeveredPaths(Observer):
 
     def _rest(self) -> None:
         self._missing.clear()
-        self._samples.clear()
         self._suspects.clear()
         self._looked = self._trials = self._wait = 0
         self.monitor.pause(self, self._sleep)
@@ -164,17 +204,18 @@ class SeveredPaths(Observer):
     # --- judging ------------------------------------------------------------------------------------------------------
 
     def _judge(self, optimizer: Optimizer) -> None:
-        """Report each proof once; suspects that were not proven are looked at again in a later window."""
-        groups: dict[_Proof, list[Tensor]] = {}
+        """Hold each cut back once; suspects that were not proven are looked at again in a later window."""
+        groups: dict[Location | None, list[tuple[_Proof, Tensor]]] = {}
         for number, parameter in self._suspects.items():
             if parameter.grad is None and parameter.requires_grad:
                 proof = self._by_cut(number) or self._by_answer(parameter)
                 if proof is not None:
-                    groups.setdefault(proof, []).append(parameter)
-        for proof, parameters in groups.items():
-            # What something else moves, or what is copied now and then, is an average or a target; all of it is.
-            if not any(map(self._is_moved, parameters)) and not self._is_copy(parameters):
-                self._report(optimizer, proof, parameters)
+                    groups.setdefault(proof.place, []).append((proof, parameter))
+        for group in groups.values():
+            proofs, parameters = zip(*group, strict=True)
+            # What is copied now and then is a target; what else moves without a gradient is seen in the end.
+            if not self._is_copy(parameters):
+                self._hold(optimizer, proofs, parameters)
 
     def _by_cut(self, number: int) -> _Proof | None:
         """The cut behind a suspect that no loss of the window depends on."""
@@ -208,11 +249,6 @@ class SeveredPaths(Observer):
             conditional=None in places or any(line is None or source.stands_under_condition(line) for line in lines),
         )
 
-    def _is_moved(self, parameter: Tensor) -> bool:
-        """Whether a suspect changed although no gradient reached it."""
-        sample = self._samples.get(id(parameter))
-        return sample is not None and not torch.equal(sample, _sample(parameter))
-
     def _is_copy(self, parameters: Sequence[Tensor]) -> bool:
         """Whether they are a copy of trained parameters, as a target network that is copied now and then."""
         largest = max(parameters, key=Tensor.numel)
@@ -222,7 +258,7 @@ class SeveredPaths(Observer):
             for number, other in trained.items()
         )
 
-    def _report(self, optimizer: Optimizer, proof: _Proof, parameters: Sequence[Tensor]) -> None:
+    def _hold(self, optimizer: Optimizer, proofs: Sequence[_Proof], parameters: Sequence[Tensor]) -> None:
         label, step = self.monitor.place_of(optimizer)
         mine = {id(p) for group in optimizer.param_groups for p in group["params"]}
         parameters = [parameter for parameter in parameters if id(parameter) in mine]
@@ -235,27 +271,28 @@ class SeveredPaths(Observer):
         kept = [info for info in named if not any(fnmatchcase(info.name, pattern) for pattern in self.monitor.frozen)]
         if not kept:
             return
-        self.monitor.put(
-            CutPath(
-                optimizer=label,
-                step=step,
-                steps=steps,
-                parameters=tuple(info.name for info in kept),
-                modules=tuple(dict.fromkeys(info.module for info in kept if info.module)),
-                operation=proof.operation,
-                cause=proof.cause,
-                whole_in_eval=proof.cause in ("no_grad", "inference_mode") and _all_in_eval(parameters),
-                conditional=proof.conditional,
-                location=proof.place,
-                operation_line=proof.line,
-            ),
-            source=label,
+        first = proofs[0]
+        record = CutPath(
+            optimizer=label,
+            step=step,
+            steps=steps,
+            parameters=tuple(info.name for info in kept),
+            modules=tuple(dict.fromkeys(info.module for info in kept if info.module)),
+            operation=first.operation,
+            further=tuple(dict.fromkeys(p.operation for p in proofs if p.operation != first.operation)),
+            cause=first.cause,
+            whole_in_eval=first.cause in ("no_grad", "inference_mode") and _all_in_eval(parameters),
+            conditional=any(proof.conditional for proof in proofs),
+            location=first.place,
+            operation_line=first.line,
         )
+        before = [self._first.get(parameter) for parameter in parameters]
+        self._held.append(HeldCut(self.monitor, optimizer, parameters, before, record))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Proof:
-    """Why parameters had no gradient; those with equal proofs share a finding."""
+    """Why a parameter had no gradient; those that were cut off at one place share a finding."""
 
     operation: str
     cause: str
@@ -264,10 +301,12 @@ class _Proof:
     conditional: bool
 
 
-def _sample(parameter: Tensor) -> Tensor:
-    """A copy of the first numbers of a parameter."""
-    with torch.no_grad():
-        return parameter.detach().reshape(-1)[:SAMPLE].clone()
+def _was_trained(optimizer: Optimizer, parameter: Tensor) -> bool:
+    """Whether an optimizer has worked on a parameter before it was watched, by the state it keeps of it."""
+    state = optimizer.state.get(parameter) or {}
+    if "step" in state:  # some optimizers make the state of all parameters in advance
+        return bool(state["step"] > 0)
+    return any(isinstance(value, Tensor) and value.shape == parameter.shape for value in state.values())
 
 
 def _is_alike(first: Tensor, second: Tensor) -> bool:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gradkit.observe.measure import Reader, plain
+from gradkit.observe.transforms import has_numbers
 
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
@@ -16,14 +17,14 @@ def checksum(tensor: Tensor) -> Tensor | None:
     """The sum of a tensor's bit patterns modulo 2**64 as a 0-d int64 tensor, queued without waiting for the device.
 
     Any change of a single element changes it; two changes could cancel only if their bit patterns differ by exactly
-    opposite integers. None for a tensor without data: on the meta device, or with its storage freed (sharded training
-    resizes it to nothing).
+    opposite integers. None for a tensor without data: on the meta device, fake, or with its storage freed (sharded
+    training resizes it to nothing).
     """
     with torch.no_grad():
         values = plain(tensor.detach())
         if values.is_complex():
             values = torch.view_as_real(values)
-        if values.device.type == "meta" or (values.numel() and values.untyped_storage().size() == 0):
+        if not has_numbers(values) or (values.numel() and values.untyped_storage().size() == 0):
             return None
         return values.view(_INTEGERS[values.element_size()]).sum(dtype=torch.int64)
 

@@ -25,6 +25,7 @@ from gradkit.observe.hooks import TAP
 from gradkit.observe.instrument import compiled_code_exists, tensors_in
 from gradkit.observe.signals import COMPILING
 from gradkit.observe.sites import Site, find_site
+from gradkit.observe.transforms import is_transforming
 
 if TYPE_CHECKING:
     from gradkit.observe.monitor import Monitor
@@ -110,6 +111,11 @@ class Forwards:
         """Whether the hooks are on."""
         return bool(self._handles)
 
+    @property
+    def is_inside(self) -> bool:
+        """Whether a forward is going on that is looked at."""
+        return self._current is not None
+
     def note_differentiation(self) -> None:
         """Gradients are about to be computed: if that happens within a forward, it has used the graph it recorded."""
         if self._current is not None and self._thread == threading.get_ident():
@@ -123,7 +129,7 @@ class Forwards:
             return False
         self.listeners.append(listener)
         if not self._handles:
-            self._depth, self._current, self._thread = 0, None, threading.get_ident()
+            self._depth, self._current, self._thread = 0, None, TAP.thread.ident
             for point in COMPILING:
                 point.listen(self)
             self._handles = hook_all_modules(self._enter, self._leave)
@@ -150,14 +156,18 @@ class Forwards:
         self._current = None
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        if is_compiling() or self._thread != threading.get_ident():
+        if is_compiling():
             return  # a strict export traces through the hooks
+        if self._thread != threading.get_ident():
+            if not TAP.thread.is_here:
+                return
+            self._depth, self._current, self._thread = 0, None, TAP.thread.ident
         if compiled_code_exists():  # compiled since; this is the wrapper's call, nothing was traced yet
             self.listeners.clear()
             self._off()
             return
         self._depth += 1
-        if TAP.backward_depth:
+        if TAP.backward_depth or is_transforming() or not TAP.thread.is_here:
             return  # activations recomputed in the backward are no forward of the program's
         try:
             if self._depth == 1:
@@ -244,3 +254,4 @@ def _plain(output: Any) -> Any:
 
 
 FORWARDS = Forwards()
+TAP.thread.occupied.append(lambda: FORWARDS.is_inside)

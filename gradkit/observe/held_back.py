@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from gradkit.observe.checksums import changed, checksum
+from gradkit.observe.hooks import TAP
 from gradkit.observe.measure import Reader
 from gradkit.records import Record
 
@@ -73,6 +74,8 @@ class HeldBack:
 
     def _compare(self, held: _Held, keys: Sequence[int]) -> None:
         pairs = [held.living.pop(key) for key in keys if key in held.living]
+        if TAP.thread.over:  # another thread may be at work on them, and nothing is judged any more
+            held.moved = True
         if pairs and not held.moved:
             moved = changed([first for _, first in pairs], [checksum(leaf) for leaf, _ in pairs], self._reader)
             held.moved = any(item is not False for item in moved)

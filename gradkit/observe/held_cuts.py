@@ -90,6 +90,8 @@ class HeldCut:
 
     def _look(self) -> None:
         """Take down how the parameters are now, without waiting for the device, and let go of them."""
+        if TAP.thread.over:  # another thread may be at work on them, and nothing is judged any more
+            self._trained, self._parameters = True, []
         if self._parameters:
             # A gradient set by hand passes the hook; a parameter that was frozen meanwhile is declared to be meant.
             if any(parameter.grad is not None or not parameter.requires_grad for parameter in self._parameters):

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-import threading
 import types
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,8 @@ from torch import Tensor
 from torch.compiler import is_compiling
 
 from gradkit.errors import HygieneError
-from gradkit.observe.steady import ENGINE_WRAPPER, OFF, RUNNING, creates_graph, short_way
+from gradkit.observe.one_thread import OneThread
+from gradkit.observe.steady import ENGINE_WRAPPER, OFF, RUNNING, STEPPING, creates_graph, short_way
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -41,13 +41,13 @@ class Tap:
 
     def __init__(self) -> None:
         self.monitors: list[Monitor] = []
+        self.thread = OneThread(self._is_training, _in_engine, self._end_for_good)
         self.short = short_way(self)
         self.seeds: Sequence[Tensor | None] = ()
         """What the running backward's roots are weighted with: the gradients it starts from."""
         self.first_to_hear = False
         """Nobody's global hooks were there before ours, which hear of the end of a step in that order."""
         self._depth = 0
-        self._backward_thread = 0
         self._restore: list[tuple[str, Callable[[], bool]]] = []
 
     @property
@@ -58,9 +58,13 @@ class Tap:
     def attach(self, monitor: Monitor) -> None:
         """Begin to report to `monitor`; the first one attaches the tap."""
         if not self.monitors:
+            self.thread.start()
             self._attach_all()
-        self.fold()
-        self.monitors.append(monitor)
+        with self.thread.exclusive():
+            self.fold()
+            self.monitors.append(monitor)
+        if self.thread.over:
+            monitor.ends_for_good()
 
     def detach(self, monitor: Monitor) -> list[str]:
         """Stop reporting to `monitor`; the last one detaches the tap.
@@ -68,14 +72,15 @@ class Tap:
         Returns:
             Names of what could not be taken off because another tool wrapped it since; it is passive now.
         """
-        self.fold()
-        self.monitors.remove(monitor)
-        if self.monitors:
-            return []
-        stuck = [name for name, restore in reversed(self._restore) if not restore()]
-        self._restore = []
-        self._depth = 0
-        return stuck
+        with self.thread.exclusive():
+            self.fold()
+            self.monitors.remove(monitor)
+            if self.monitors:
+                return []
+            stuck = [name for name, restore in reversed(self._restore) if not restore()]
+            self._restore = []
+            self._depth = 0
+            return stuck
 
     def _attach_all(self) -> None:
         _never_compile()
@@ -117,19 +122,30 @@ class Tap:
         """1 while a backward that accumulates is running."""
         return self._depth or int(self.short.phase() == RUNNING)
 
-    def fold(self, entering: int = 0) -> None:
-        """End the short way, if it is gone: the monitor takes over in the middle of whatever is going on.
+    def fold(self) -> None:
+        """End the short way, if it is gone: the monitor takes over in the middle of whatever is going on."""
+        if self.short.phase() == OFF:
+            return
+        with self.thread.exclusive():
+            if self.short.phase() == RUNNING:
+                self._depth = 1
+            try:
+                self.short.hand_over()
+            except Exception as error:  # our own bug must not stop training; it becomes GK900
+                self.contain("hand_over", error)
 
-        Args:
-            entering: Calls of the engine on this thread's stack that have not begun yet.
-        """
-        if self.short.phase() == RUNNING:
-            self._depth = 1
-            self._backward_thread = threading.get_ident() if _engine_calls() > entering else 0
-        try:
-            self.short.hand_over()
-        except Exception as error:  # our own bug must not stop training; it becomes GK900
-            self.contain("hand_over", error)
+    def _is_training(self) -> bool:
+        """Whether the observed thread is in a backward or in an optimizer's step."""
+        phase = self.short.phase()
+        return bool(
+            self._depth or phase in (RUNNING, STEPPING) or any(monitor.is_stepping for monitor in self.monitors)
+        )
+
+    def _end_for_good(self) -> None:
+        """Two threads train at the same time: nothing can be read safely any more."""
+        self.fold()
+        for monitor in self.monitors:
+            monitor.ends_for_good()
 
     def contain(self, where: str, error: Exception) -> None:
         """A mistake of ours on the short way: it is said, and forgotten with everything that was known."""
@@ -147,9 +163,7 @@ class Tap:
         if not kwargs.get("accumulate_grad"):
             self.enter_grad(args[0], retains, creates)
             return original(*args, **kwargs)
-        if not self._depth:
-            self.seeds = args[1] if len(args) > 1 else ()
-        if not self.enter_backward(args[0], retains, creates):
+        if not self.enter_backward(args[0], retains, creates, args[1] if len(args) > 1 else ()):
             return original(*args, **kwargs)
         try:
             result = original(*args, **kwargs)
@@ -159,95 +173,134 @@ class Tap:
         self.leave_backward(creates, False)
         return result
 
-    def enter_backward(self, roots: Any, retain_graph: bool, create_graph: bool) -> bool:
-        """Tell the monitors that an accumulating backward begins; False when it is part of one already running."""
-        self.fold(entering=1)
-        if self._depth:
-            # Reentrant checkpointing runs a backward inside one, on a device thread of the engine when on a GPU: what
-            # it deposits is seen when the outer one is over. That of another Python thread cannot be told apart.
-            own = threading.get_ident()
-            if own != self._backward_thread and any(thread.ident == own for thread in threading.enumerate()):
-                for monitor in self.monitors:
-                    monitor.backwards_unseen += 1
+    def enter_backward(
+        self, roots: Any, retain_graph: bool, create_graph: bool, seeds: Sequence[Tensor | None] = ()
+    ) -> bool:
+        """Tell the monitors that an accumulating backward begins; False when nobody is to hear of its end.
+
+        That is one in a thread that is not observed, and part of one already running: reentrant checkpointing runs a
+        backward inside one, and what it deposits is seen when the outer one is over.
+        """
+        if not self.thread.begin(trains=True):
+            for monitor in self.monitors:
+                monitor.backwards_unseen += 1
             return False
-        self._depth = 1
-        self._backward_thread = threading.get_ident()
-        for monitor in self.monitors:
-            try:
-                monitor.enter_backward(roots, retain_graph, create_graph)
-            except HygieneError:
-                self._depth = 0
-                raise
-            except Exception as error:  # our own bug must not stop training; it becomes GK900
-                monitor.contain("enter_backward", error)
-            except BaseException:  # an interrupt while we looked: the backward never starts
-                self._depth = 0
-                raise
+        try:
+            self.fold()
+            if self._depth:
+                return False
+            self._depth, self.seeds = 1, seeds
+            for monitor in self.monitors:
+                try:
+                    monitor.enter_backward(roots, retain_graph, create_graph)
+                except HygieneError:
+                    self._depth = 0
+                    raise
+                except Exception as error:  # our own bug must not stop training; it becomes GK900
+                    monitor.contain("enter_backward", error)
+                except BaseException:  # an interrupt while we looked: the backward never starts
+                    self._depth = 0
+                    raise
+        finally:
+            self.thread.end()
         return True
 
     def leave_backward(self, replaces: bool, failed: bool) -> None:
         """Tell the monitors that the backward is over."""
         self.fold()
         self._depth, self.seeds = 0, ()
-        for monitor in self.monitors:
-            try:
-                monitor.leave_backward(replaces, failed)
-            except HygieneError:
-                raise
-            except Exception as error:  # our own bug must not stop training; it becomes GK900
-                monitor.contain("leave_backward", error)
+        if not self.thread.begin(trains=False):
+            return
+        try:
+            for monitor in self.monitors:
+                try:
+                    monitor.leave_backward(replaces, failed)
+                except HygieneError:
+                    raise
+                except Exception as error:  # our own bug must not stop training; it becomes GK900
+                    monitor.contain("leave_backward", error)
+        finally:
+            self.thread.end()
 
     def enter_grad(self, roots: Any, retain_graph: bool, create_graph: bool) -> None:
         """Tell the monitors that gradients are computed and returned, not accumulated."""
-        for monitor in self.monitors:
-            if monitor.sees_grad:
-                monitor.enter_grad(roots, retain_graph, create_graph)
+        if not any(monitor.sees_grad for monitor in self.monitors) or not self.thread.begin(trains=False):
+            return
+        try:
+            for monitor in self.monitors:
+                if monitor.sees_grad:
+                    monitor.enter_grad(roots, retain_graph, create_graph)
+        finally:
+            self.thread.end()
 
     def before_clipping(self) -> list[Callable[[], None]]:
         """What to call once gradients have been clipped: a scaled mixture of windows is the same mixture."""
-        if self.short.phase() != OFF:
-            return [self.short.clipped]
-        after: list[Callable[[], None]] = []
-        for monitor in self.monitors:
+        if not self.thread.begin(trains=False):
+            return []
+        try:
+            if self.short.phase() != OFF:
+                return [self.short.clipped]
+            after: list[Callable[[], None]] = []
+            for monitor in self.monitors:
+                try:
+                    after += monitor.before_clipping()
+                except Exception as error:  # our own bug must not stop training; it becomes GK900
+                    monitor.contain("before_clipping", error)
+            return after
+        finally:
+            self.thread.end()
+
+    def after_clipping(self, follow: Sequence[Callable[[], None]]) -> None:
+        """Call what `before_clipping` returned."""
+        if follow and self.thread.begin(trains=False):
             try:
-                after += monitor.before_clipping()
-            except Exception as error:  # our own bug must not stop training; it becomes GK900
-                monitor.contain("before_clipping", error)
-        return after
+                for call in follow:
+                    call()
+            finally:
+                self.thread.end()
 
     def before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Tell the monitors that an optimizer begins to step."""
-        if is_compiling():
+        if is_compiling() or not self.thread.begin(trains=True):
             return
-        self.fold()
-        for monitor in self.monitors:
-            try:
-                monitor.before_step(optimizer, args, kwargs)
-            except HygieneError:
-                raise
-            except Exception as error:  # our own bug must not stop training; it becomes GK900
-                monitor.contain("before_step", error)
+        try:
+            self.fold()
+            for monitor in self.monitors:
+                try:
+                    monitor.before_step(optimizer, args, kwargs)
+                except HygieneError:
+                    raise
+                except Exception as error:  # our own bug must not stop training; it becomes GK900
+                    monitor.contain("before_step", error)
+        finally:
+            self.thread.end()
 
     def after_step(self, optimizer: Optimizer) -> None:
         """Tell the monitors that the step is over."""
-        if is_compiling():
+        if is_compiling() or not self.thread.begin(trains=False):
             return
-        self.fold()
-        for monitor in self.monitors:
-            try:
-                monitor.after_step(optimizer)
-            except HygieneError:
-                raise
-            except Exception as error:  # our own bug must not stop training; it becomes GK900
-                monitor.contain("after_step", error)
+        try:
+            self.fold()
+            for monitor in self.monitors:
+                try:
+                    monitor.after_step(optimizer)
+                except HygieneError:
+                    raise
+                except Exception as error:  # our own bug must not stop training; it becomes GK900
+                    monitor.contain("after_step", error)
+        finally:
+            self.thread.end()
 
     def optimizer_created(self, optimizer: Optimizer) -> None:
         """Tell the monitors about an optimizer whose constructor has just ended."""
-        for monitor in self.monitors:
-            try:
-                monitor.optimizer_created(optimizer)
-            except Exception as error:  # our own bug must not stop training; it becomes GK900
-                monitor.contain("optimizer_created", error)
+        if self.thread.over:
+            return
+        with self.thread.exclusive():  # whichever thread it is made in, the first to step may be another
+            for monitor in self.monitors:
+                try:
+                    monitor.optimizer_created(optimizer)
+                except Exception as error:  # our own bug must not stop training; it becomes GK900
+                    monitor.contain("optimizer_created", error)
 
 
 def _watched_init(original: Callable[..., None], tap: Tap) -> Callable[..., None]:
@@ -268,8 +321,7 @@ def _watched_clipping(original: Callable[..., None], tap: Tap) -> Callable[..., 
             return
         after = tap.before_clipping()
         original(*args, **kwargs)
-        for follow in after:
-            follow()
+        tap.after_clipping(after)
 
     return clip
 
@@ -287,17 +339,16 @@ _STEP_WRAPPER = torch.optim.Optimizer.profile_hook_step(lambda *_: None).__code_
 
 def steps_on_stack() -> int:
     """How many optimizer steps are running on this thread's stack, by torch's own wrapper around `step`."""
-    return _calls_on_stack(_STEP_WRAPPER)
+    return _calls_above(sys._getframe(1), _STEP_WRAPPER)
 
 
-def _engine_calls() -> int:
-    """How many calls of autograd's engine there are on this thread's stack."""
-    return _calls_on_stack(ENGINE_WRAPPER)
+def _in_engine(frame: Any) -> bool:
+    """Whether a frame's thread is inside a call of autograd's engine."""
+    return bool(_calls_above(frame, ENGINE_WRAPPER))
 
 
-def _calls_on_stack(code: types.CodeType) -> int:
+def _calls_above(frame: types.FrameType | None, code: types.CodeType) -> int:
     count = 0
-    frame: types.FrameType | None = sys._getframe(2)
     while frame is not None:
         count += frame.f_code is code
         frame = frame.f_back

@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from torch.utils._device import DeviceContext
 
 from gradkit.observe.hooks import TAP
 from gradkit.observe.signals import COMPILING
+from gradkit.observe.transforms import is_transforming
 
 if TYPE_CHECKING:
     from gradkit.observe.monitor import Monitor
@@ -59,7 +61,7 @@ class _Mode(TorchFunctionMode):
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if TAP.backward_depth or not self.witnesses or _is_ours():
+        if TAP.backward_depth or not self.witnesses or is_transforming() or not TAP.thread.is_here or _is_ours():
             return func(*args, **kwargs)
         before = [(witness, self._tell(witness, witness.calling, func, args, kwargs)) for witness in self.witnesses]
         result = func(*args, **kwargs)
@@ -101,6 +103,7 @@ class Instrument:
 
     def __init__(self) -> None:
         self._mode: _Mode | None = None
+        self._thread = 0
         self._used: weakref.WeakKeyDictionary[Monitor, list[int]] = weakref.WeakKeyDictionary()
 
     @property
@@ -123,7 +126,10 @@ class Instrument:
             if len(used) >= MAX_WINDOWS:
                 return False
             used.append(step)
+        if self._mode is not None and self._thread != threading.get_ident():
+            return False  # torch's stack of modes is each thread's own
         if self._mode is None:
+            self._thread = threading.get_ident()
             self._mode = _Mode()
             _insert(self._mode)
             for point in COMPILING:
@@ -150,7 +156,9 @@ class Instrument:
 
     def settle(self) -> None:
         """Take a passive mode off the stack that could not be taken off when its last witness left."""
-        if self._mode is not None and not self._mode.witnesses and _take_off(self._mode):
+        if self._mode is None or self._mode.witnesses:
+            return
+        if _take_off(self._mode) or self._thread not in sys._current_frames():
             self._mode = None
             for point in COMPILING:
                 point.leave(self)
@@ -217,3 +225,4 @@ def name_of(function: Any) -> str:
 
 
 INSTRUMENT = Instrument()
+TAP.thread.occupied.append(lambda: INSTRUMENT.attached)

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from gradkit.observe.transforms import has_numbers
+
 FREE_READS = 16
 """Reads made whatever they cost: enough to learn how each of a few optimizers is cleared."""
 
@@ -75,14 +77,14 @@ class Reader:
         """The values of 0-d tensors, in order; waits once per device and dtype they have."""
         started = time.perf_counter()
         kinds: dict[tuple[torch.device, torch.dtype], list[int]] = {}
-        for index, number in enumerate(numbers):
-            kinds.setdefault((number.device, number.dtype), []).append(index)
         values = [0.0] * len(numbers)
+        for index, number in enumerate(numbers):
+            if has_numbers(number):
+                kinds.setdefault((number.device, number.dtype), []).append(index)
+            else:  # as memory is estimated with: nothing is known
+                values[index] = math.nan
         with torch.no_grad():
-            for (device, _), indices in kinds.items():
-                if device.type == "meta":  # shapes without data, as memory is estimated with: nothing is known
-                    values = [math.nan if index in indices else value for index, value in enumerate(values)]
-                    continue
+            for indices in kinds.values():
                 for index, value in zip(indices, torch.stack([numbers[i] for i in indices]).tolist(), strict=True):
                     values[index] = float(value)
         self.reads += 1

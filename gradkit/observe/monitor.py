@@ -119,6 +119,7 @@ class Monitor(OptimizerBook):
         self._seconds = 0.0
         self._cuda = torch.version.cuda is not None
         self._capture_seen = False
+        self._ended_at: int | None = None
         self._roster = Roster(self)
 
     # --- life ---------------------------------------------------------------------------------------------------
@@ -136,6 +137,7 @@ class Monitor(OptimizerBook):
         if self._running:
             raise ConfigError("This monitor is already running; stop it first or make another with `gradkit.watch`.")
         self._running = True
+        self._ended_at = None
         self._started = time.perf_counter()
         self._roster.start()
         for optimizer in self._named:
@@ -273,6 +275,8 @@ class Monitor(OptimizerBook):
         Raises:
             HygieneError: A finding that `halt_on` names.
         """
+        if self._ended_at is not None:
+            return  # what was seen until then does not show what came of it
         for finding in self.engine.put(record, source=source):
             self.halt(finding)
 
@@ -480,6 +484,15 @@ class Monitor(OptimizerBook):
 
     # --- what could not be seen ---------------------------------------------------------------------------------
 
+    @property
+    def is_stepping(self) -> bool:
+        """Whether an optimizer is in its step."""
+        return bool(self._open)
+
+    def ends_for_good(self) -> None:
+        """Several threads train at the same time: nothing is observed any more, and nothing open can be settled."""
+        self._ended_at = self.steps_seen
+
     def _skips_capture(self) -> bool:
         if not is_capturing():
             return False
@@ -492,8 +505,13 @@ class Monitor(OptimizerBook):
     def _note_gaps(self) -> None:
         if self._capture_seen:
             self.gap("A CUDA graph was captured: its replays run without any hook", ("GK101", "GK102", "GK103"))
-        if self.backwards_unseen:
-            self.gap(f"{self.backwards_unseen} backward call(s) ran in another thread beside one", ("GK102", "GK103"))
+        if self._ended_at is not None:
+            self.gap(
+                f"After {self._ended_at} steps of the run a second thread trained while the first had not come to rest,"
+                " and what several threads work on cannot be read safely: from then on nothing was observed",
+                [rule.code for rule in self.rules if not rule.code.startswith("GK9")],
+                "Watch a run in which one thread trains, or one process for each.",
+            )
         stepped = {number for ledger in self._ledger_list if ledger.steps for ids in ledger.group_ids for number in ids}
         for ledger in self._ledger_list:
             if stepped.issuperset(number for ids in ledger.group_ids for number in ids):

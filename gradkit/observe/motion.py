@@ -15,6 +15,7 @@ from torch import Tensor
 from gradkit.observe.checksums import changed, checksum, checksums
 from gradkit.observe.measure import Reader, plain
 from gradkit.observe.outsiders import state
+from gradkit.observe.transforms import has_numbers
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -38,7 +39,7 @@ class Sample:
         self._kinds: dict[tuple[torch.device, torch.dtype], list[tuple[Tensor, int]]] = {}
         for parameter in parameters:
             local = plain(parameter.detach())
-            if local.numel() and local.device.type != "meta":
+            if local.numel() and has_numbers(local):
                 stride = max(1, local.numel() // SAMPLES)
                 self._kinds.setdefault((local.device, local.dtype), []).append((parameter, stride))
         self._shares: dict[tuple[torch.device, torch.dtype], Tensor] = {}

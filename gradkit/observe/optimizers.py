@@ -110,10 +110,11 @@ class OptimizerBook:
     def drop(self, key: int, ledger: Ledger | None) -> None:
         """Forget an optimizer that was freed, and with it the parameters it held."""
         if ledger is not None and self._ledgers.get(key) is ledger:
-            TAP.fold()
-            self._count(ledger)
-            del self._ledgers[key]
-            self._ledger_list.remove(ledger)
+            with TAP.thread.exclusive():
+                TAP.fold()
+                self._count(ledger)
+                del self._ledgers[key]
+                self._ledger_list.remove(ledger)
 
     def optimizers(self) -> list[Optimizer]:
         """The optimizers this monitor watches that are alive, in the order they became known."""

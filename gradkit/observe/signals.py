@@ -17,10 +17,13 @@ from torch.compiler import is_compiling
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
+from gradkit.observe.hooks import TAP
 from gradkit.observe.points import Point
 
 
 def _tell(point: Point, event: str, *args: Any) -> None:
+    if not TAP.thread.is_here:
+        return  # another thread's evaluation or data says nothing of the training that is observed
     for listener in list(point.listeners):
         try:
             getattr(listener, event)(*args)

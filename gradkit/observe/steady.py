@@ -16,8 +16,10 @@ from __future__ import annotations
 import functools
 import operator
 import sys
+import types
 import weakref
 from collections.abc import Callable
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
@@ -112,6 +114,7 @@ class ShortWay(NamedTuple):
 def short_way(tap: Tap) -> ShortWay:
     """The hooks of one tap, which is told everything that is not usual."""
     cuda = torch.version.cuda is not None
+    thread = tap.thread
     phase = OFF
     windows = 0
     last = 0
@@ -135,32 +138,41 @@ def short_way(tap: Tap) -> ShortWay:
             nonlocal phase, left, left_version
             if is_dynamo_compiling():
                 return original(*args, **kwargs)
-            if phase != READY or not kwargs.get("accumulate_grad"):
+            if phase != READY or get_ident() != thread.ident or not kwargs.get("accumulate_grad"):
                 return tap.run_backward(original, args, kwargs)
+            thread.looking = 1
             try:
-                usual = not (cuda and is_capturing())
-                for group in groups:
-                    for parameter in group["params"]:
-                        if parameter.grad is not None:
-                            usual = False
+                usual = thread.open and phase == READY and not (cuda and is_capturing())
+                if usual:
+                    for group in groups:
+                        for parameter in group["params"]:
+                            if parameter.grad is not None:
+                                usual = False
+                    if usual:
+                        phase = RUNNING
             except Exception as error:  # our own bug must not stop training; it becomes GK900
                 tap.contain("enter_backward", error)
                 usual = False
+            finally:
+                thread.looking = 0
             if not usual:
                 return tap.run_backward(original, args, kwargs)
-            phase = RUNNING
             try:
                 result = original(*args, **kwargs)
-                if phase == RUNNING:
+                thread.looking = 1
+                if phase == RUNNING and thread.open:
                     deposit = probe.grad
                     if deposit is not None:
                         left = reference(deposit)
                         left_version = deposit._version
                         phase = DEPOSITED
+                        thread.looking = 0
                         return result
             except BaseException:
+                thread.looking = 0
                 tap.leave_backward(False, True)
                 raise
+            thread.looking = 0
             tap.leave_backward(creates_graph(args), False)
             return result
 
@@ -170,55 +182,64 @@ def short_way(tap: Tap) -> ShortWay:
         nonlocal phase, unwritten
         if is_dynamo_compiling():
             return
-        try:
-            if phase == DEPOSITED and key == id(optimizer) and len(args) == 1 and not kwargs:
-                deposit = probe.grad
-                if (
-                    deposit is not None
-                    and left() is deposit
-                    and deposit._version == left_version
-                    and not (cuda and is_capturing())
-                ):
-                    phase = STEPPING  # first: whoever gets the record may end the short way
-                    if writer is not None:
-                        unwritten = many and left_version == 0 and writer.late
-                        if not unwritten:
-                            write(writer.before_step, optimizer, windows)
-                    return
-        except Exception as error:  # our own bug must not stop training; it becomes GK900
-            tap.contain("before_step", error)
+        if phase == DEPOSITED and get_ident() == thread.ident:
+            thread.looking = 1
+            try:
+                if phase == DEPOSITED and thread.open and key == id(optimizer) and len(args) == 1 and not kwargs:
+                    deposit = probe.grad
+                    if (
+                        deposit is not None
+                        and left() is deposit
+                        and deposit._version == left_version
+                        and not (cuda and is_capturing())
+                    ):
+                        phase = STEPPING  # first: whoever gets the record may end the short way
+                        if writer is not None:
+                            unwritten = many and left_version == 0 and writer.late
+                            if not unwritten:
+                                write(writer.before_step, optimizer, windows)
+                        return
+            except Exception as error:  # our own bug must not stop training; it becomes GK900
+                tap.contain("before_step", error)
+            finally:
+                thread.looking = 0
         tap.before_step(optimizer, args, kwargs)
 
     def after_step(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         nonlocal phase, groups, consumed, weight_version, windows
         if is_dynamo_compiling():
             return
-        try:
-            if phase == STEPPING:  # of this optimizer: another one that began to step inside would have ended it
-                groups = optimizer.param_groups
-                seen: list[Any] = []
-                if many:
-                    after_step_of_many(optimizer)
-                else:
-                    for group in groups:
-                        for parameter in group["params"]:
-                            gradient = parameter.grad
-                            seen.append(parameter)
-                            if gradient is None:
-                                seen.append(None)
-                                seen.append(0)
-                            else:
-                                seen.append(reference(gradient))
-                                seen.append(gradient._version)
-                    consumed = seen
-                    weight_version = probe._version
-                    phase = READY
-                    windows += 1
-                if windows >= last:
-                    tap.fold()
-                return
-        except Exception as error:  # our own bug must not stop training; it becomes GK900
-            tap.contain("after_step", error)
+        if phase == STEPPING and get_ident() == thread.ident:
+            thread.looking = 1
+            try:
+                # Of this optimizer: another one that began to step inside would have ended it.
+                if phase == STEPPING and thread.open:
+                    groups = optimizer.param_groups
+                    seen: list[Any] = []
+                    if many:
+                        after_step_of_many(optimizer)
+                    else:
+                        for group in groups:
+                            for parameter in group["params"]:
+                                gradient = parameter.grad
+                                seen.append(parameter)
+                                if gradient is None:
+                                    seen.append(None)
+                                    seen.append(0)
+                                else:
+                                    seen.append(reference(gradient))
+                                    seen.append(gradient._version)
+                        consumed = seen
+                        weight_version = probe._version
+                        phase = READY
+                        windows += 1
+                    if windows >= last:
+                        tap.fold()
+                    return
+            except Exception as error:  # our own bug must not stop training; it becomes GK900
+                tap.contain("after_step", error)
+            finally:
+                thread.looking = 0
         tap.after_step(optimizer)
 
     def after_step_of_many(optimizer: Optimizer) -> None:
@@ -273,9 +294,10 @@ def short_way(tap: Tap) -> ShortWay:
             left_version = deposit._version
 
     def sync() -> None:
-        if followed is not None:
-            followed.count(windows, phase)
-            if not followed.has_parameters(_by_kind(consumed)[0]):
+        current = followed
+        if current is not None:
+            current.count(windows, phase)
+            if not current.has_parameters(_by_kind(consumed)[0]):
                 tap.fold()
 
     def hand_over() -> None:
@@ -294,7 +316,13 @@ def short_way(tap: Tap) -> ShortWay:
     return ShortWay(engine, before_step, after_step, begin, lambda: phase, lambda: windows, clipped, sync, hand_over)
 
 
-ENGINE_WRAPPER = short_way(None).engine(len).__code__  # type: ignore[arg-type]
+ENGINE_WRAPPER = next(
+    code
+    for outer in short_way.__code__.co_consts
+    if isinstance(outer, types.CodeType) and outer.co_name == "engine"
+    for code in outer.co_consts
+    if isinstance(code, types.CodeType)
+)
 """The code of the hook around autograd's engine, to be found on a stack."""
 
 

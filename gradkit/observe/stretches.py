@@ -9,12 +9,12 @@ from collections import Counter
 from collections.abc import Sequence
 from types import FrameType
 
-import torch
 from torch import Tensor, nn
 
 from gradkit.observe import graph
 from gradkit.observe.forwards import Forward
 from gradkit.observe.sites import Site, is_user_code
+from gradkit.observe.transforms import has_own_memory
 
 MAX_KNOWN = 1024
 """Inputs of one stretch that are remembered."""
@@ -142,9 +142,7 @@ def way_here() -> int:
 
 def storage_of(tensor: Tensor) -> int | None:
     """The address of a plain tensor's memory; None for what has none of its own."""
-    if type(tensor) not in (Tensor, nn.Parameter) or tensor.device.type == "meta":
-        return None
-    return tensor.untyped_storage().data_ptr() if tensor.layout is torch.strided else None
+    return tensor.untyped_storage().data_ptr() if has_own_memory(tensor) else None
 
 
 def _same_inputs(before: Sequence[weakref.ref[Tensor]], now: Sequence[weakref.ref[Tensor]]) -> bool:

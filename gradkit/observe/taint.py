@@ -25,6 +25,7 @@ from gradkit.observe import flow
 from gradkit.observe.instrument import Witness, name_of, tensors_in
 from gradkit.observe.points import Point
 from gradkit.observe.sites import Site, find_site, is_user_code
+from gradkit.observe.transforms import has_own_memory
 
 if TYPE_CHECKING:
     from gradkit.observe.monitor import Monitor
@@ -403,9 +404,7 @@ def _applied() -> Site | None:
 
 def memory_of(tensor: Tensor) -> int | None:
     """The identity of a plain tensor's memory; None for a tensor that has none of its own or hides it."""
-    if type(tensor) not in (Tensor, nn.Parameter) or tensor.layout is not torch.strided:
-        return None
-    return int(tensor.untyped_storage()._cdata)
+    return int(tensor.untyped_storage()._cdata) if has_own_memory(tensor) else None
 
 
 def _targets(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Tensor]:

@@ -11,13 +11,13 @@ import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from gradkit.observe.instrument import INSTRUMENT
 from gradkit.observe.observer import Observer
 from gradkit.observe.places import locate
 from gradkit.observe.sites import Site, find_site
+from gradkit.observe.transforms import has_own_memory
 from gradkit.observe.writes import Write, Writes
 from gradkit.records import HiddenWrite
 
@@ -138,15 +138,12 @@ class HiddenWrites(Observer):
 
 def _state(parameter: Tensor) -> _State:
     """Address, version and leading bytes; nothing is computed and no device is waited for."""
-    if parameter.layout is not torch.strided or parameter.device.type == "meta":
+    if not has_own_memory(parameter):
         return 0, 0, b""
     address = parameter.data_ptr()
     size = min(SAMPLE_BYTES, parameter.numel() * parameter.element_size())
-    plain = parameter.device.type == "cpu" and address and parameter.is_contiguous() and type(parameter) in _PLAIN
-    return address, parameter._version, ctypes.string_at(address, size) if plain else b""
-
-
-_PLAIN = (Tensor, torch.nn.Parameter)
+    readable = parameter.device.type == "cpu" and address and parameter.is_contiguous()
+    return address, parameter._version, ctypes.string_at(address, size) if readable else b""
 
 
 def _moved(before: _State, now: _State) -> bool:

@@ -15,6 +15,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from gradkit.errors import HygieneError
 from gradkit.observe.belonging import Model, home_of, models
 from gradkit.observe.held_back import HeldBack
+from gradkit.observe.hooks import TAP
 from gradkit.observe.observer import Observer
 from gradkit.observe.optimizers import living_optimizers
 from gradkit.observe.outsiders import Outsider, Outsiders, held_ids, leaves, state
@@ -106,7 +107,7 @@ class MembershipObserver(Observer):
             self._hook = register_optimizer_step_post_hook(self._stranger_stepped)
 
     def _stranger_stepped(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        if is_compiling() or not self._awake or self.monitor.optimizers():
+        if is_compiling() or not self._awake or self.monitor.optimizers() or not TAP.thread.begin(trains=True):
             return
         try:
             self.after_step(optimizer)
@@ -114,6 +115,8 @@ class MembershipObserver(Observer):
             raise
         except Exception as error:  # our own bug must not stop training; it becomes GK900
             self.monitor.engine.crashed("gradkit's MembershipObserver", error)
+        finally:
+            TAP.thread.end()
 
     # --- events -------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ import torch
 from torch.compiler import is_compiling
 
 from gradkit.errors import HygieneError
+from gradkit.observe.hooks import TAP
 from gradkit.observe.motion import largest
 from gradkit.observe.observer import Observer
 from gradkit.observe.places import locate
@@ -135,6 +136,8 @@ class SchedulesObserver(Observer):
             scheduler: The scheduler.
             explicit: An epoch was given, so that the schedule does not depend on how often it stepped.
         """
+        if not TAP.thread.is_here:
+            return
         try:
             optimizer: Any = getattr(scheduler, "optimizer", None)
             steps = (

@@ -42,7 +42,7 @@ def evaluate_run(config: TrainConfig, context: JobContext, fabric: Fabric, displ
         )
     dtype = torch.float64 if config.trainer.precision == "64" else torch.float32
     model = build_model(config.model, dataset.input_shape, trust=context.trust).to(dtype)
-    state, step, notes = _weights(run, manifest)
+    state, step, notes = _reported_on(run, manifest)
     try:
         model.load_state_dict(state["model"])
     except (KeyError, RuntimeError) as error:
@@ -90,7 +90,7 @@ def evaluate_run(config: TrainConfig, context: JobContext, fabric: Fabric, displ
         raise RunFolderError(f"{context.run_folder} cannot be written: {error.strerror or error}.") from None
 
 
-def _weights(run: Path, manifest: dict[str, Any]) -> tuple[dict[str, Any], int, list[str]]:
+def _reported_on(run: Path, manifest: dict[str, Any]) -> tuple[dict[str, Any], int, list[str]]:
     """The checkpoint to evaluate, the step it was written at, and what a person should know of it."""
     checkpoints = Checkpoints(run / "checkpoints")
     stops_early = manifest["config"]["trainer"].get("early_stopping") is not None

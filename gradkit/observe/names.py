@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterable, MutableMapping, Sequence
+from itertools import compress
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
@@ -33,8 +34,10 @@ def plain_name(name: str) -> str:
 
 def living_roots() -> list[nn.Module]:
     """Modules of this process that are part of no other module; one pass over all objects, about 50 ms."""
-    # `issubclass(type(x), ...)`: isinstance would run the `__class__` property of lazy proxies.
-    modules = [item for item in gc.get_objects() if issubclass(type(item), nn.Module)]
+    # By type: isinstance would run the `__class__` property of lazy proxies. In C: there are 300,000 objects and more.
+    objects = gc.get_objects()
+    modules = list(compress(objects, map(_module_types().__contains__, map(type, objects))))
+    del objects
     children = {
         id(child)
         for module in modules
@@ -42,6 +45,17 @@ def living_roots() -> list[nn.Module]:
         if child is not None
     }
     return [module for module in modules if id(module) not in children and "_parameters" in module.__dict__]
+
+
+def _module_types() -> set[type]:
+    """`nn.Module` and everything derived from it."""
+    found: set[type] = {nn.Module}
+    waiting: list[type] = [nn.Module]
+    while waiting:
+        new: set[type] = set(type.__subclasses__(waiting.pop())) - found
+        found |= new
+        waiting += new
+    return found
 
 
 class Namer:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 import textwrap
@@ -39,18 +38,11 @@ sys.modules["gradkit.train.job"] = module
 
 @dataclass(frozen=True)
 class Ran:
-    """What a process did; `seconds` is processor time, which a busy machine does not stretch as it does the clock."""
+    """What a process did."""
 
     status: int
     out: str
     err: str
-    seconds: float
-
-
-def processor_seconds() -> float:
-    """Processor time of all children that have ended [s]."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def environment(stand_in: Path | None, **variables: str) -> dict[str, str]:
@@ -69,7 +61,6 @@ def environment(stand_in: Path | None, **variables: str) -> dict[str, str]:
 
 def train(*arguments: str, cwd: Path, stand_in: Path | None = None, **variables: str) -> Ran:
     """Run `python -m gradkit.train` to its end."""
-    before = processor_seconds()
     done = subprocess.run(
         [sys.executable, "-m", "gradkit.train", *arguments],
         cwd=cwd,
@@ -79,4 +70,4 @@ def train(*arguments: str, cwd: Path, stand_in: Path | None = None, **variables:
         timeout=120,
         check=False,
     )
-    return Ran(done.returncode, done.stdout, done.stderr, processor_seconds() - before)
+    return Ran(done.returncode, done.stdout, done.stderr)

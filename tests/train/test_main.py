@@ -60,15 +60,6 @@ def test_everything_before_a_run_answers_without_torch(arguments, tmp_path):
     assert heavy == ["hydra", "omegaconf"]
 
 
-def test_answers_are_quick(tmp_path, record_property):
-    seconds = {}
-    for name, arguments in {"help": ["--help"], "mistake": ["optimizer.lr=nan"], "cfg": ["--cfg", "job"]}.items():
-        seconds[name] = sorted(train(*arguments, cwd=tmp_path).seconds for _ in range(5))[2]
-        record_property(name, seconds[name])
-    print({name: round(value, 2) for name, value in seconds.items()})
-    assert max(seconds.values()) < 0.7
-
-
 def test_version_is_gradkits(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"gradkit {gradkit.__version__}\n"

@@ -1,7 +1,7 @@
 """Seconds that the command lines take before and after the work they are for.
 
 What `python -m gradkit.run` adds to a script, an empty one and one that trains and ends with a finding, and what
-`python -m gradkit.train` takes to answer without training. Processor time of whole processes, which other work on the
+`gradkit.train` and `gradkit.check` take to answer without doing anything. Processor time of whole processes, which other work on the
 machine stretches less than time on the clock; watched and unwatched take turns, and medians are reported.
 
     python benchmarks/startup.py                 about two minutes
@@ -35,7 +35,13 @@ for i in range(4):
     optimizer.step()
 """
 SCRIPTS = {"an empty script": "", "a script with a finding": STALE}
-ANSWERS = {"help": ["--help"], "a mistake": ["optimizer.lr=nan"], "the configuration": ["--cfg", "job"]}
+ANSWERS = {
+    "gradkit.train answers with help": ["gradkit.train", "--help"],
+    "gradkit.train answers with a mistake": ["gradkit.train", "optimizer.lr=nan"],
+    "gradkit.train answers with the configuration": ["gradkit.train", "--cfg", "job"],
+    "gradkit.check answers with help": ["gradkit.check", "--help"],
+    "gradkit.check answers with a mistake": ["gradkit.check", "target=logistc"],
+}
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
 ENVIRONMENT.pop("PYTHONDONTWRITEBYTECODE", None)
 
@@ -81,13 +87,12 @@ def main() -> None:
         folder = Path(scratch)
         for name, text in SCRIPTS.items():
             note(f"gradkit.run adds to {name}", added_by_the_runner(text, folder, arguments.rounds), ADDED_SECONDS)
-        for name, options in ANSWERS.items():
-            status = 2 if name == "a mistake" else 0
-            command = ("-m", "gradkit.train", *options)
-            took = [processor_seconds(*command, folder=folder, status=status) for _ in range(arguments.rounds + 1)]
-            note(
-                f"gradkit.train answers with {name}", {"seconds": round(statistics.median(took[1:]), 3)}, ANSWER_SECONDS
-            )
+        for name, command in ANSWERS.items():
+            status = 2 if name.endswith("mistake") else 0
+            took = [
+                processor_seconds("-m", *command, folder=folder, status=status) for _ in range(arguments.rounds + 1)
+            ]
+            note(name, {"seconds": round(statistics.median(took[1:]), 3)}, ANSWER_SECONDS)
     result = {
         "command": "python benchmarks/startup.py",
         "date": time.strftime("%Y-%m-%d"),

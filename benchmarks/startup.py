@@ -2,7 +2,8 @@
 
 What `python -m gradkit.run` adds to a script, an empty one and one that trains and ends with a finding, and what
 `gradkit.train` and `gradkit.check` take to answer without doing anything. Processor time of whole processes, which
-other work on the machine stretches less than time on the clock; watched and unwatched take turns, and medians are reported.
+other work on the machine stretches less than time on the clock; watched and unwatched take turns, and medians are
+reported.
 
     python benchmarks/startup.py                 about two minutes
 

@@ -76,13 +76,15 @@ def make_fabric(config: TrainConfig) -> Fabric:
     Raises:
         ConfigError: The machine has no such accelerator, or fewer devices.
     """
-    # Fabric announces what it replaces; the manifest and the summary say it instead.
-    logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import torch
         from lightning.fabric import Fabric
 
+        # Fabric announces what it replaces; the manifest and the summary say it instead. Importing it sets levels anew,
+        # and has it speak through the Trainer's logger.
+        for name in ("lightning.fabric", "lightning.pytorch"):
+            logging.getLogger(name).setLevel(logging.ERROR)
         trainer = config.trainer
         if trainer.threads is not None:
             torch.set_num_threads(trainer.threads)

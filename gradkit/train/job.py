@@ -92,7 +92,8 @@ def make_fabric(config: TrainConfig) -> Fabric:
         # Fabric's 64-true hands outputs back in float32, through which a float64 loss loses half its digits; the
         # session converts the model itself.
         precision: Any = {"32": "32-true", "64": "32-true"}.get(trainer.precision, trainer.precision)
-        strategy = trainer.strategy
+        # One process has none to share gradients with, and Fabric's own strategies want to be launched.
+        strategy = trainer.strategy if trainer.devices > 1 else "auto"
         if trainer.devices > 1 and not started_from_outside():
             # Processes started by Fabric itself: a second reading of the command line would compose a second run.
             strategy = "ddp_spawn"

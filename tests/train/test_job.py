@@ -223,6 +223,11 @@ def test_the_precision_that_was_really_used_is_recorded(tmp_path: Path, capsys: 
     assert manifest["config"]["trainer"]["precision"] == "16-mixed"
 
 
+def test_one_process_needs_no_strategy(tmp_path: Path) -> None:
+    manifest = train_into(tmp_path / "run", *QUICK, "trainer.strategy=ddp")
+    assert (manifest["status"], manifest["environment"]["processes"]) == ("completed", 1)
+
+
 def test_mirrors_hold_the_recorded_values(tmp_path: Path) -> None:
     train_into(tmp_path / "run", *QUICK, "logger=all")
     rows = (tmp_path / "run" / "csv" / "version_1" / "metrics.csv").read_text().splitlines()

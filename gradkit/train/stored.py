@@ -14,7 +14,7 @@ from gradkit.config.wording import quoted
 from gradkit.errors import ConfigError, RunFolderError
 from gradkit.store import MANIFEST, plain, read_manifest
 from gradkit.train.schema import TrainConfig
-from gradkit.train.validate import nearest_path
+from gradkit.train.validate import below_home, nearest_path
 
 LARGEST_MANIFEST = 64 * 2**20
 """Bytes; a run.json above this was not written by gradkit."""
@@ -96,8 +96,8 @@ def read_stored(given: object, key: str) -> StoredRun:
     """
     if not isinstance(given, str) or not given or "\0" in given:
         raise ConfigError(f"{key}: expected a run folder, got {quoted(given)}.")
-    folder = Path(given).absolute()
     try:
+        folder = below_home(given).absolute()
         if not folder.is_dir():
             what = "is a file; give the run folder it lies in" if folder.is_file() else "does not exist"
             raise RunFolderError(f"{key}: {quoted(given)} {what}.{nearest_path(folder) if what[0] == 'd' else ''}")

@@ -139,7 +139,7 @@ def train(config: TrainConfig, context: JobContext, fabric: Fabric, display: Dis
     attempt = 1
     if config.trainer.resume is not None:
         previous = read_manifest(context.run_folder)
-        attempt = int(previous.get("attempt", 1)) + 1
+        attempt = previous.get("attempt", 1) + 1
         if store is not None:
             store.manifest = previous
     entry: dict[str, Any] = {

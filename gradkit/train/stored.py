@@ -122,6 +122,10 @@ def read_stored(given: object, key: str) -> StoredRun:
         )
     if not isinstance(config, dict):
         raise RunFolderError(f"{key}: {MANIFEST} of {quoted(given)} holds no `config`; it cannot be composed again.")
+    if type(content.get("attempt", 1)) is not int:
+        raise RunFolderError(
+            f"{key}: {MANIFEST} of {quoted(given)} holds `attempt` {quoted(content['attempt'])}; expected a number."
+        )
     if content.get("mode") == "evaluate":
         raise RunFolderError(f"{key}: {quoted(given)} is an evaluation; give the folder of the run itself.")
     return StoredRun(folder, key, tuple(overrides), config)

@@ -237,6 +237,19 @@ def test_resume_with_the_same_value_again_is_no_change(tmp_path):
 
 
 def test_changed_configuration_file_is_noticed(tmp_path):
+@pytest.mark.parametrize("attempt", ["x", None, 1.5, True])
+def test_a_stored_attempt_that_is_no_number_is_refused(attempt, tmp_path):
+    run = stored_run(tmp_path / "run", attempt=attempt)
+    with pytest.raises(RunFolderError, match="`attempt`"):
+        planned(f"trainer.resume={run}")
+
+
+def test_a_run_below_the_home_directory_is_found(tmp_path, monkeypatch):
+    stored_run(tmp_path / "run", "seed=3")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert planned("trainer.resume='~/run'").arms[0].config.seed == 3
+
+
     run = stored_run(tmp_path / "run", "seed=3")
     manifest = json.loads((run / "run.json").read_text())
     manifest["config"]["optimizer"]["lr"] = 0.7

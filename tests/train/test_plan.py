@@ -91,6 +91,11 @@ def test_one_bad_arm_refuses_the_whole_sweep(given, said):
 
 
 def test_ten_thousand_runs_are_counted_exactly():
+def test_folders_of_a_sweep_may_be_named_after_what_differs(tmp_path):
+    plan = planned("hydra.sweep.subdir=${hydra.job.override_dirname}", "seed=0,1", multirun=True)
+    assert len(plan.arms) == 2
+
+
     with pytest.raises(ConfigError, match="10001 runs"):
         planned("seed=range(0,10001)", multirun=True)
 

@@ -145,6 +145,8 @@ def _elements(value: str) -> list[str]:
 
 def _assignment(word: str) -> str:
     """What a bare word was probably meant as."""
+    if "." in word and _kinds(word):
+        return f" Did you mean {f'{word}=VALUE'!r}?"
     for group, choices in GROUPS.items():
         if word in choices:
             return f" Did you mean {f'{group}={word}'!r}?"
@@ -211,8 +213,8 @@ def check_groups(overrides: Iterable[Override], loader: ConfigLoader) -> None:
         if each.is_sweep_override():
             values = [value.text if isinstance(value, QuotedString) else value for value in each.sweep_iterator()]
         for value in values:
-            if value is None and (group == "preset" or group.startswith("hydra/")):
-                continue
+            if value is None and group == "preset":
+                raise ConfigError(f"{text}: no preset is the default, and cannot be chosen by name; leave it out.")
             if not isinstance(value, str) or value not in choices:
                 near = did_you_mean(value, choices) if isinstance(value, str) else ""
                 extra = " Install it with: pip install gradkit[sweep]." if value == "joblib" else ""

@@ -131,3 +131,8 @@ def test_delimiters_pass_from_a_shell_to_the_reader(typed, character):
 
 def test_a_bare_tab_is_answered_with_the_word():
     assert "or data.delimiter=tab; got ''" in refused(*TABLE, "data.target=y", "data.delimiter=\t")
+
+
+def test_a_key_without_a_value_is_told_apart_from_a_word():
+    assert "Did you mean 'trainer.epochs=VALUE'?" in refused("trainer.epochs")
+    assert "Did you mean 'model=mlp'?" in refused("mlp")

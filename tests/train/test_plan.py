@@ -82,6 +82,7 @@ def test_sweep_in_a_preset_is_expanded_and_the_command_line_wins(tmp_path):
         (["hydra/launcher=basic,joblib"], "cannot be swept"),
         (["hydra.sweep.subdir=same", "seed=0,1"], "the same for every run"),
         (["hydra/launcher=joblib", "trainer.devices=2", "seed=0,1"], "trainer.devices > 1"),
+        (["preset=null,quick"], "leave it out"),
     ],
 )
 def test_one_bad_arm_refuses_the_whole_sweep(given, said):
@@ -90,12 +91,12 @@ def test_one_bad_arm_refuses_the_whole_sweep(given, said):
     assert said in str(caught.value)
 
 
-def test_ten_thousand_runs_are_counted_exactly():
 def test_folders_of_a_sweep_may_be_named_after_what_differs(tmp_path):
     plan = planned("hydra.sweep.subdir=${hydra.job.override_dirname}", "seed=0,1", multirun=True)
     assert len(plan.arms) == 2
 
 
+def test_ten_thousand_runs_are_counted_exactly():
     with pytest.raises(ConfigError, match="10001 runs"):
         planned("seed=range(0,10001)", multirun=True)
 
@@ -236,12 +237,6 @@ def test_resume_may_not_change_what_the_schedule_follows(schedule, override, tmp
     planned(f"trainer.resume={constant}", override)
 
 
-def test_resume_with_the_same_value_again_is_no_change(tmp_path):
-    run = stored_run(tmp_path / "run", "seed=3")
-    planned(f"trainer.resume={run}", "seed=3", "model=logistic", "optimizer.lr=0.1")
-
-
-def test_changed_configuration_file_is_noticed(tmp_path):
 @pytest.mark.parametrize("attempt", ["x", None, 1.5, True])
 def test_a_stored_attempt_that_is_no_number_is_refused(attempt, tmp_path):
     run = stored_run(tmp_path / "run", attempt=attempt)
@@ -255,6 +250,12 @@ def test_a_run_below_the_home_directory_is_found(tmp_path, monkeypatch):
     assert planned("trainer.resume='~/run'").arms[0].config.seed == 3
 
 
+def test_resume_with_the_same_value_again_is_no_change(tmp_path):
+    run = stored_run(tmp_path / "run", "seed=3")
+    planned(f"trainer.resume={run}", "seed=3", "model=logistic", "optimizer.lr=0.1")
+
+
+def test_changed_configuration_file_is_noticed(tmp_path):
     run = stored_run(tmp_path / "run", "seed=3")
     manifest = json.loads((run / "run.json").read_text())
     manifest["config"]["optimizer"]["lr"] = 0.7

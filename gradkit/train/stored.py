@@ -165,6 +165,24 @@ def check_same_run(stored: StoredRun, before: TrainConfig, after: TrainConfig) -
             )
 
 
+def check_same_data(folder: Path, fingerprint: str) -> None:
+    """Refuse to go on with, or to evaluate, a run by other data: they would be split anew, test samples among the rest.
+
+    Args:
+        folder: Of the run on disk.
+        fingerprint: Of the data as they are now; see `Dataset.fingerprint`.
+
+    Raises:
+        RunFolderError: The run was trained on other data.
+    """
+    trained_on = read_manifest(folder).get("data", {}).get("fingerprint")
+    if trained_on is not None and trained_on != fingerprint:
+        raise RunFolderError(
+            f"The data of {folder} have changed: it was trained on {trained_on}, now they are {fingerprint}."
+            " Put the old data back, or start a new run."
+        )
+
+
 def _among(key: str, keys: tuple[str, ...]) -> bool:
     """Whether `key` is one of `keys`; one that ends in a dot stands for all below it."""
     return any(key.startswith(each) if each.endswith(".") else key == each for each in keys)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -21,6 +20,7 @@ from gradkit.check._gradients import gradients
 from gradkit.check._result import COLOURS, ORDER, CheckResult, Line, Verdict, shown
 from gradkit.check._targets import BUILT_IN, Target, from_user
 from gradkit.check.schema import TARGETS, CheckConfig
+from gradkit.config.console import CommandConsole
 from gradkit.config.trust import import_trusted
 from gradkit.errors import ConfigError
 
@@ -53,7 +53,7 @@ def run(config: CheckConfig, trust: Sequence[str]) -> int:
         for dtype in config.dtype
         for scale in config.scale
     ]
-    console = Console()
+    console = CommandConsole()
     if len(cases) == 1 or config.details:
         for case in cases:
             console.print(case.result)

@@ -111,11 +111,10 @@ def _compare(found: argparse.Namespace) -> int:
     comparison = compare(runs, skipped=skipped, by=by, reference=reference, metrics=found.metric)
     best = int(found.best)
     if "-" not in (found.json, found.csv):
-        from rich.console import Console
-
         from gradkit.compare.text import parts
+        from gradkit.config.console import CommandConsole
 
-        console = Console(highlight=False, soft_wrap=False)
+        console = CommandConsole(highlight=False, soft_wrap=False)
         for part in parts(comparison, best=best):
             console.print(part)
     from gradkit.compare.tables import csv_text, json_text

@@ -64,13 +64,13 @@ def answer(
             print(f"{program}: {interrupted}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # `| head`: the reader has seen enough
-        _drop_output()
+        drop_output()
         return 0
     except OSError as error:
         # An error of a stream carries no file name; any other is a mistake of gradkit's own and shows where it is.
         if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EIO, errno.EBADF):
             raise
-        _drop_output()
+        drop_output()
         print(f"{program}: the output cannot be written: {error.strerror}.", file=sys.stderr)
         return USAGE_ERROR
 
@@ -82,7 +82,7 @@ def say(text: str) -> int:
     return 0
 
 
-def _drop_output() -> None:
+def drop_output() -> None:
     """Send what is still buffered nowhere, so that Python does not fail on it again at its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

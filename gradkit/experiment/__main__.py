@@ -180,11 +180,10 @@ def _write(results: Results, folder: Path, *, report: bool) -> None:
 
 
 def _verdict(results: Results) -> int:
-    from rich.console import Console
-
+    from gradkit.config.console import CommandConsole
     from gradkit.experiment.text import parts
 
-    console = Console(highlight=False)
+    console = CommandConsole(highlight=False)
     for part in parts(results):
         console.print(part)
     return 0 if results.holds and not results.failures else CLAIM_FAILED

@@ -11,6 +11,7 @@ from gradkit.config.commands import answer, say
 from gradkit.config.wording import one_line
 from gradkit.errors import ConfigError, HygieneError
 from gradkit.train.options import Options, read_options
+from gradkit.train.signals import StopSignals
 
 HALTED = 1
 """Exit status when `watch.halt_on` ended the run."""
@@ -48,6 +49,13 @@ def _run(options: Options) -> int:
     if options.show == "version":
         return say(f"gradkit {gradkit.__version__}\n")
     check_python()
+    # From here on, as it is composing that takes long: omegaconf turns a Ctrl-C that comes while it cleans up into an
+    # error of its own.
+    with StopSignals():
+        return _plan_and_launch(options)
+
+
+def _plan_and_launch(options: Options) -> int:
     from gradkit.train.compose import session
     from gradkit.train.plan import make_plan
     from gradkit.train.show import shown

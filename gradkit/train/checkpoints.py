@@ -38,9 +38,12 @@ class Checkpoints:
     def save_step(self, step: int, state: Mapping[str, Any]) -> None:
         """Write the checkpoint of `step` and remove those beyond the number to keep."""
         if self._save(f"step-{step:09d}.pt", state):
-            for _, path in self._steps()[: -self._keep]:
-                path.unlink(missing_ok=True)
-                _checksum_file(path).unlink(missing_ok=True)
+            try:
+                for _, path in self._steps()[: -self._keep]:
+                    path.unlink(missing_ok=True)
+                    _checksum_file(path).unlink(missing_ok=True)
+            except OSError as error:
+                self._complaints.say("checkpoints", error)
 
     def save_best(self, state: Mapping[str, Any]) -> None:
         """Replace the checkpoint with the lowest validation loss."""

@@ -21,6 +21,8 @@ from gradkit.train.environment import environment, versions
 from gradkit.train.evaluate import EVALUATION_BATCH, evaluate
 from gradkit.train.models import build_model
 from gradkit.train.schema import TrainConfig
+from gradkit.train.stored import check_same_data
+from gradkit.train.validate import below_home
 
 
 def evaluate_run(config: TrainConfig, context: JobContext, fabric: Fabric, display: Display) -> None:
@@ -32,14 +34,10 @@ def evaluate_run(config: TrainConfig, context: JobContext, fabric: Fabric, displ
         RunFolderError: The folder is no run, or its data has changed since.
         CheckpointError: No usable checkpoint, or one that does not fit the model.
     """
-    run = Path(str(config.run))
+    run = below_home(str(config.run))
     manifest = read_manifest(run)
     dataset = load_dataset(config.data, config.trainer.seed)
-    trained_on = manifest.get("data", {}).get("fingerprint")
-    if trained_on is not None and trained_on != dataset.fingerprint:
-        raise RunFolderError(
-            f"The data of {run} have changed: it was trained on {trained_on}, now they are {dataset.fingerprint}."
-        )
+    check_same_data(run, dataset.fingerprint)
     dtype = torch.float64 if config.trainer.precision == "64" else torch.float32
     model = build_model(config.model, dataset.input_shape, trust=context.trust).to(dtype)
     state, step, notes = _reported_on(run, manifest)

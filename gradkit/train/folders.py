@@ -49,8 +49,9 @@ def check_sweep_folder(cfg: DictConfig, arms: int) -> None:
         with read_write(cfg.hydra), open_dict(cfg.hydra):
             cfg.hydra.job.num = number
             cfg.hydra.job.id = str(number)
+            # A stand-in: it differs between runs too, but is not known here.
+            cfg.hydra.job.override_dirname = str(number)
         seen.add(_path(cfg, "hydra.sweep.subdir"))
-    # `${hydra.job.override_dirname}` differs between runs too, but is not known here.
     raw = OmegaConf.to_container(cfg.hydra.sweep, resolve=False)
     fixed = isinstance(raw, dict) and "${" not in str(raw.get("subdir"))
     if fixed and len(seen) < min(arms, 2):

@@ -76,13 +76,15 @@ def make_fabric(config: TrainConfig) -> Fabric:
     Raises:
         ConfigError: The machine has no such accelerator, or fewer devices.
     """
-    # Fabric announces what it replaces; the manifest and the summary say it instead.
-    logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import torch
         from lightning.fabric import Fabric
 
+        # Fabric announces what it replaces; the manifest and the summary say it instead. Importing it sets levels anew,
+        # and has it speak through the Trainer's logger.
+        for name in ("lightning.fabric", "lightning.pytorch"):
+            logging.getLogger(name).setLevel(logging.ERROR)
         trainer = config.trainer
         if trainer.threads is not None:
             torch.set_num_threads(trainer.threads)
@@ -90,7 +92,8 @@ def make_fabric(config: TrainConfig) -> Fabric:
         # Fabric's 64-true hands outputs back in float32, through which a float64 loss loses half its digits; the
         # session converts the model itself.
         precision: Any = {"32": "32-true", "64": "32-true"}.get(trainer.precision, trainer.precision)
-        strategy = trainer.strategy
+        # One process has none to share gradients with, and Fabric's own strategies want to be launched.
+        strategy = trainer.strategy if trainer.devices > 1 else "auto"
         if trainer.devices > 1 and not started_from_outside():
             # Processes started by Fabric itself: a second reading of the command line would compose a second run.
             strategy = "ddp_spawn"
@@ -136,7 +139,7 @@ def train(config: TrainConfig, context: JobContext, fabric: Fabric, display: Dis
     attempt = 1
     if config.trainer.resume is not None:
         previous = read_manifest(context.run_folder)
-        attempt = int(previous.get("attempt", 1)) + 1
+        attempt = previous.get("attempt", 1) + 1
         if store is not None:
             store.manifest = previous
     entry: dict[str, Any] = {

@@ -17,7 +17,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gradkit.config.arguments import as_argument
+from gradkit.config.arguments import as_argument, hydra_quoted
 from gradkit.config.fields import fields_of, range_in_words, type_in_words, types_of
 from gradkit.config.wording import listed, quoted
 from gradkit.errors import ConfigError, did_you_mean
@@ -56,6 +56,8 @@ def parse(texts: Iterable[str], loader: ConfigLoader) -> list[Override]:
         if one.key_or_group == FREE_KEYS and not (one.is_add() or one.is_force_add() or one.is_delete()):
             # Hydra, too, has to add the keys of `model.options={width: 7}`, not look them up.
             one = _parse_one(f"++{text}", parser)
+        elif (quoted_value := _as_written(text, one)) is not None:
+            one = _parse_one(quoted_value, parser)
         one.config_loader = loader
         if (key := one.key_or_group) in seen:
             raise ConfigError(f"{key} is given twice: {quoted(seen[key])} and {quoted(text)}. Keep one of them.")
@@ -87,6 +89,21 @@ def _parse_one(text: str, parser: OverridesParser) -> Override:
         hint = _quoting_hint(text, parser)
         raise ConfigError(f"{quoted(key)}: cannot read {quoted(text)}: {why}.{hint}") from error
     return override
+
+
+def _as_written(text: str, one: Override) -> str | None:
+    """`text` with its value in quotes, where a text is wanted and Hydra would make a `true` or a `1.10` another one."""
+    if one.is_sweep_override() or one.is_delete():
+        return None
+    name, _, written = (part.strip() for part in text.partition("="))
+    kinds, value = _kinds(one.key_or_group), one.value()
+    if kinds == {str} and isinstance(value, bool | int | float) and str(value) != written:
+        return f"{name}={hydra_quoted(written)}"
+    if kinds == {list[str]} and isinstance(value, list) and all(isinstance(e, bool | int | float | str) for e in value):
+        texts = _elements(written)
+        if [str(each) for each in value] != texts and any(not isinstance(each, str) for each in value):
+            return f"{name}=[{','.join(map(hydra_quoted, texts))}]"
+    return None
 
 
 def _quoting_hint(text: str, parser: OverridesParser) -> str:
@@ -145,6 +162,8 @@ def _elements(value: str) -> list[str]:
 
 def _assignment(word: str) -> str:
     """What a bare word was probably meant as."""
+    if "." in word and _kinds(word):
+        return f" Did you mean {f'{word}=VALUE'!r}?"
     for group, choices in GROUPS.items():
         if word in choices:
             return f" Did you mean {f'{group}={word}'!r}?"
@@ -211,8 +230,8 @@ def check_groups(overrides: Iterable[Override], loader: ConfigLoader) -> None:
         if each.is_sweep_override():
             values = [value.text if isinstance(value, QuotedString) else value for value in each.sweep_iterator()]
         for value in values:
-            if value is None and (group == "preset" or group.startswith("hydra/")):
-                continue
+            if value is None and group == "preset":
+                raise ConfigError(f"{text}: no preset is the default, and cannot be chosen by name; leave it out.")
             if not isinstance(value, str) or value not in choices:
                 near = did_you_mean(value, choices) if isinstance(value, str) else ""
                 extra = " Install it with: pip install gradkit[sweep]." if value == "joblib" else ""

@@ -33,6 +33,7 @@ from gradkit.train.schedules import build_schedule
 from gradkit.train.schema import TrainConfig
 from gradkit.train.schema.models import NotebookModel
 from gradkit.train.signals import StopSignals
+from gradkit.train.stored import check_same_data
 from gradkit.train.watching import Watching
 
 
@@ -66,6 +67,8 @@ class Session:
         self.folder, self.attempt = context.run_folder, attempt
         self.dtype = torch.float64 if config.trainer.precision == "64" else torch.float32
         self.dataset = load_dataset(config.data, config.trainer.seed)
+        if config.trainer.resume is not None:
+            check_same_data(self.folder, self.dataset.fingerprint)
         seed_everything(config.trainer.seed)
         with no_warnings():
             self._build(context)

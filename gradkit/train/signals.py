@@ -16,7 +16,11 @@ class StopSignals:
     """Catches SIGTERM and SIGINT inside a `with` block.
 
     Before `defer` the signal ends the process at once; afterwards it is kept until the loop asks `requested`. A second
-    Ctrl-C does not wait.
+    Ctrl-C does not wait. A library that was cleaning up may have swallowed what the signal raised, or raised something
+    of its own in its place: it is raised again at the end of the block.
+
+    Raises:
+        SystemExit: At the end of the block, when a signal that was not deferred has not ended it.
     """
 
     def __init__(self) -> None:
@@ -36,6 +40,8 @@ class StopSignals:
     ) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+        if self.requested() and not self._deferred and kind is not SystemExit:
+            raise SystemExit(self.exit_status)
 
     def defer(self, pass_on: Callable[[], None] = lambda: None) -> None:
         """From now on let the loop decide when to stop.

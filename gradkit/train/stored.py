@@ -14,7 +14,7 @@ from gradkit.config.wording import quoted
 from gradkit.errors import ConfigError, RunFolderError
 from gradkit.store import MANIFEST, plain, read_manifest
 from gradkit.train.schema import TrainConfig
-from gradkit.train.validate import nearest_path
+from gradkit.train.validate import below_home, nearest_path
 
 LARGEST_MANIFEST = 64 * 2**20
 """Bytes; a run.json above this was not written by gradkit."""
@@ -96,8 +96,8 @@ def read_stored(given: object, key: str) -> StoredRun:
     """
     if not isinstance(given, str) or not given or "\0" in given:
         raise ConfigError(f"{key}: expected a run folder, got {quoted(given)}.")
-    folder = Path(given).absolute()
     try:
+        folder = below_home(given).absolute()
         if not folder.is_dir():
             what = "is a file; give the run folder it lies in" if folder.is_file() else "does not exist"
             raise RunFolderError(f"{key}: {quoted(given)} {what}.{nearest_path(folder) if what[0] == 'd' else ''}")
@@ -122,6 +122,10 @@ def read_stored(given: object, key: str) -> StoredRun:
         )
     if not isinstance(config, dict):
         raise RunFolderError(f"{key}: {MANIFEST} of {quoted(given)} holds no `config`; it cannot be composed again.")
+    if type(content.get("attempt", 1)) is not int:
+        raise RunFolderError(
+            f"{key}: {MANIFEST} of {quoted(given)} holds `attempt` {quoted(content['attempt'])}; expected a number."
+        )
     if content.get("mode") == "evaluate":
         raise RunFolderError(f"{key}: {quoted(given)} is an evaluation; give the folder of the run itself.")
     return StoredRun(folder, key, tuple(overrides), config)
@@ -159,6 +163,24 @@ def check_same_run(stored: StoredRun, before: TrainConfig, after: TrainConfig) -
                 f"{key} was {quoted(then[key])} in {quoted(str(stored.folder))} and the same overrides now give"
                 f" {quoted(value)}: a configuration file has changed since. Put the old value back."
             )
+
+
+def check_same_data(folder: Path, fingerprint: str) -> None:
+    """Refuse to go on with, or to evaluate, a run by other data: they would be split anew, test samples among the rest.
+
+    Args:
+        folder: Of the run on disk.
+        fingerprint: Of the data as they are now; see `Dataset.fingerprint`.
+
+    Raises:
+        RunFolderError: The run was trained on other data.
+    """
+    trained_on = read_manifest(folder).get("data", {}).get("fingerprint")
+    if trained_on is not None and trained_on != fingerprint:
+        raise RunFolderError(
+            f"The data of {folder} have changed: it was trained on {trained_on}, now they are {fingerprint}."
+            " Put the old data back, or start a new run."
+        )
 
 
 def _among(key: str, keys: tuple[str, ...]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib.util
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from gradkit.config.ranges import check_ranges
@@ -78,12 +79,21 @@ def check_files(config: TrainConfig) -> None:
         given = getattr(config.data, name, None)
         if given is None:
             continue
+        path = below_home(given)
         try:
-            missing = not Path(given).exists()
+            missing = not path.exists()
         except OSError as error:  # such as a name that is too long
             raise ConfigError(f"data.{name}: cannot read {quoted(given)}: {error.strerror}.") from error
         if missing:
-            raise ConfigError(f"data.{name}: there is no file {quoted(given)}.{nearest_path(Path(given))}")
+            raise ConfigError(f"data.{name}: there is no file {quoted(given)}.{nearest_path(path)}")
+
+
+def below_home(given: str) -> Path:
+    """The path as given, a leading `~` as the home directory: a shell leaves it alone in `data.path=~/x.csv`."""
+    path = Path(given)
+    with suppress(RuntimeError):  # there is no user of that name
+        path = path.expanduser()
+    return path
 
 
 def nearest_path(path: Path) -> str:

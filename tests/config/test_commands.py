@@ -20,6 +20,16 @@ def test_a_reader_that_leaves_early_is_no_error(command):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_a_command_whose_tables_nobody_reads_goes_on_to_its_own_status():
+    program = (
+        "import sys; from gradkit.config.console import CommandConsole; console = CommandConsole();"
+        " [console.print('a row') for _ in range(20_000)]; sys.stderr.write('went on'); sys.exit(3)"
+    )
+    line = f"""'{sys.executable}' -c "{program}" | head -n 1; exit ${{PIPESTATUS[0]}}"""
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "a row\n", "went on")
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_option_without_its_value_is_one_line(command):
     options = {"compare": "--by", "experiment": "--out", "check": "--cfg", "train": "--package", "explain": "--halp"}

@@ -101,3 +101,14 @@ def test_a_full_disk_keeps_the_previous_checkpoint(
     checkpoints.save_step(3, state(3))
     assert checkpoints.latest()[0]["step"] == 1
     assert capfd.readouterr().err.count("checkpoints") == 1
+
+
+def test_an_old_checkpoint_that_cannot_be_removed_is_said_and_training_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    (tmp_path / "step-000000001.pt").mkdir()
+    for step in (2, 3):
+        checkpoints.save_step(step, state(step))
+    assert "cannot write checkpoints" in capsys.readouterr().err
+    assert checkpoints.latest()[0]["step"] == 3

@@ -5,6 +5,7 @@ import random
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gradkit.store import read_events, read_manifest
@@ -134,6 +135,19 @@ def test_a_finished_run_can_be_trained_further(tmp_path: Path) -> None:
     train_into(extended, *short)
     assert train(f"trainer.resume={extended}", "trainer.epochs=8") == 0
     assert_same_weights(longer, extended)
+
+
+def test_a_run_does_not_go_on_with_other_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table, folder = tmp_path / "table.npz", tmp_path / "run"
+    features = np.random.default_rng(0).normal(size=(60, 2))
+    np.savez(table, X=features, y=features[:, 0] > 0)
+    train_into(folder, "data=npy", f"data.path={table}", "trainer.epochs=1", "trainer.accelerator=cpu")
+    before = (folder / "run.json").read_bytes()
+    np.savez(table, X=features[::-1], y=features[::-1, 0] > 0)
+    for command in ([f"trainer.resume={folder}", "trainer.epochs=2"], ["mode=evaluate", f"run={folder}"]):
+        assert train(*command) == 2
+        assert "have changed: it was trained on sha256:" in capsys.readouterr().err
+    assert (folder / "run.json").read_bytes() == before
 
 
 def test_the_learning_rate_is_recorded_as_it_was_used_after_a_resume(tmp_path: Path) -> None:

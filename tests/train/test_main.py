@@ -1,5 +1,6 @@
 import json
 import logging
+import signal
 import subprocess
 import sys
 from importlib import metadata
@@ -8,13 +9,16 @@ from pathlib import Path
 import pytest
 
 import gradkit
+from gradkit.errors import ConfigError
 from gradkit.train import __main__ as entry
 from gradkit.train.__main__ import main
+from gradkit.train.signals import EXIT_STATUS
 from tests.train.command import environment, train
 
 LIGHT = """
 import json, sys
 from gradkit.train.__main__ import main
+from gradkit.train.signals import EXIT_STATUS
 status = main(json.loads(sys.argv[1]))
 heavy = [name for name in ("torch", "lightning", "hydra", "omegaconf", "sklearn") if name in sys.modules]
 print(json.dumps([status, heavy]))
@@ -155,3 +159,22 @@ def test_ctrl_c_before_the_run_is_130(monkeypatch):
 
     monkeypatch.setattr(entry, "_run", interrupted)
     assert main([]) == 130
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_signal_that_a_library_swallows_or_hides_ends_the_command_all_the_same(number, hidden, monkeypatch):
+    def planning(options):
+        try:
+            signal.raise_signal(number)
+        except SystemExit:
+            if hidden:
+                raise ConfigError("'NoneType' object has no attribute '_invalidate_flags_cache'") from None
+        return 0
+
+    before = signal.getsignal(number)
+    monkeypatch.setattr(entry, "_plan_and_launch", planning)
+    with pytest.raises(SystemExit) as caught:
+        main([])
+    assert caught.value.code == EXIT_STATUS[number]
+    assert signal.getsignal(number) is before

@@ -131,3 +131,17 @@ def test_delimiters_pass_from_a_shell_to_the_reader(typed, character):
 
 def test_a_bare_tab_is_answered_with_the_word():
     assert "or data.delimiter=tab; got ''" in refused(*TABLE, "data.target=y", "data.delimiter=\t")
+
+
+def test_a_key_without_a_value_is_told_apart_from_a_word():
+    assert "Did you mean 'trainer.epochs=VALUE'?" in refused("trainer.epochs")
+    assert "Did you mean 'model=mlp'?" in refused("mlp")
+
+
+@pytest.mark.parametrize("name", ["true", "False", "1.10", "007", "1e3", "1_000", ".5", "nan", "2020"])
+def test_a_text_that_looks_like_a_number_or_a_truth_value_is_taken_as_written(name):
+    given = composed(
+        *TABLE, f"data.target= {name}", f"data.positive={name}", f"data.features=[a, {name}x, {name}0]"
+    ).data
+    assert (given.target, given.positive, given.features) == (name, name, ["a", f"{name}x", f"{name}0"])
+    assert composed(*TABLE, "data.target=y", f"data.features=[{name},b]").data.features == [name, "b"]

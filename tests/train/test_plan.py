@@ -82,12 +82,18 @@ def test_sweep_in_a_preset_is_expanded_and_the_command_line_wins(tmp_path):
         (["hydra/launcher=basic,joblib"], "cannot be swept"),
         (["hydra.sweep.subdir=same", "seed=0,1"], "the same for every run"),
         (["hydra/launcher=joblib", "trainer.devices=2", "seed=0,1"], "trainer.devices > 1"),
+        (["preset=null,quick"], "leave it out"),
     ],
 )
 def test_one_bad_arm_refuses_the_whole_sweep(given, said):
     with pytest.raises(GradkitError) as caught:
         planned(*given, multirun=True)
     assert said in str(caught.value)
+
+
+def test_folders_of_a_sweep_may_be_named_after_what_differs(tmp_path):
+    plan = planned("hydra.sweep.subdir=${hydra.job.override_dirname}", "seed=0,1", multirun=True)
+    assert len(plan.arms) == 2
 
 
 def test_ten_thousand_runs_are_counted_exactly():
@@ -229,6 +235,19 @@ def test_resume_may_not_change_what_the_schedule_follows(schedule, override, tmp
         planned(f"trainer.resume={run}", override)
     constant = stored_run(tmp_path / "constant", "trainer.max_steps=7")
     planned(f"trainer.resume={constant}", override)
+
+
+@pytest.mark.parametrize("attempt", ["x", None, 1.5, True])
+def test_a_stored_attempt_that_is_no_number_is_refused(attempt, tmp_path):
+    run = stored_run(tmp_path / "run", attempt=attempt)
+    with pytest.raises(RunFolderError, match="`attempt`"):
+        planned(f"trainer.resume={run}")
+
+
+def test_a_run_below_the_home_directory_is_found(tmp_path, monkeypatch):
+    stored_run(tmp_path / "run", "seed=3")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert planned("trainer.resume='~/run'").arms[0].config.seed == 3
 
 
 def test_resume_with_the_same_value_again_is_no_change(tmp_path):

@@ -371,6 +371,16 @@ def test_missing_file_is_named_with_the_nearest(tmp_path):
         check(config(data=NpyData(path="x" * 5000)))
 
 
+def test_a_file_below_the_home_directory_is_found(tmp_path, monkeypatch):
+    (tmp_path / "table.npz").touch()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    check(config(data=NpyData(path="~/table.npz")))
+    with pytest.raises(ConfigError, match=r"there is no file '~/tabel\.npz'\. Did you mean '.*table\.npz'\?"):
+        check(config(data=NpyData(path="~/tabel.npz")))
+    with pytest.raises(ConfigError, match="there is no file '~nobody-of-this-name/x'"):
+        check(config(data=NpyData(path="~nobody-of-this-name/x")))
+
+
 def test_untrusted_target_is_refused_before_it_is_imported():
     with pytest.raises(ConfigError, match="--trust pkg"):
         check(config(model=CustomModel(target="pkg.Net")))

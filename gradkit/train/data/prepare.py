@@ -73,7 +73,9 @@ def _inspect(samples: Samples, indices: SplitIndices, standardize: bool) -> tupl
             rounded = int(block.max()) > EXACT_INTEGERS or int(block.min()) < -EXACT_INTEGERS
         if standardize and first is None:
             rows, _ = _rows_in(indices.train, start, len(block))
-            moments.add(block[rows].reshape(-1, 1 if samples.one_scale else _width(block)).astype(np.float64))
+            with np.errstate(over="ignore"):  # a long double may be beyond float64, which `Moments.scale` finds
+                numbers = block[rows].reshape(-1, 1 if samples.one_scale else _width(block)).astype(np.float64)
+            moments.add(numbers)
         start += len(block)
     if first is not None:
         row, column = first

@@ -110,6 +110,11 @@ def test_long_doubles_are_labels_without_their_type(pair):
     assert len(mapping) == 2 and all(label.startswith("1.0") for label in mapping)
 
 
+@pytest.mark.skipif(np.finfo(np.longdouble).nmant <= 52, reason="longdouble is float64 here")
+def test_long_doubles_beyond_float64_are_refused_without_a_warning(pair):
+    refused(pair, "cannot be scaled in float64", X.astype(np.longdouble) * np.longdouble("1e400"), Y)
+
+
 def test_integers_above_float64_precision_are_noted(pair):
     dataset = pair(np.tile([[2**60], [3]], (20, 1)))
     assert "Integers above 2**53 were rounded to float64." in dataset.notes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dis
+import functools
 import linecache
 import re
 import sys
@@ -102,6 +104,16 @@ def line_of(code: CodeType, instruction: int) -> int:
         if start <= instruction < end and line is not None:
             return line
     return code.co_firstlineno
+
+
+@functools.lru_cache(maxsize=256)
+def drops_result(code: CodeType, instruction: int) -> bool:
+    """Whether what the call at `instruction` returns is thrown away, by its statement or as `_`."""
+    following = (item for item in dis.get_instructions(code) if item.offset > instruction and item.opname != "CACHE")
+    after = next(following, None)
+    if after is None:
+        return False
+    return after.opname == "POP_TOP" or (after.opname.startswith("STORE_") and after.argval == "_")
 
 
 def function_of(code: CodeType) -> str:

@@ -82,6 +82,8 @@ class Stretch:
             way: Where the program stands; see `way_here`.
             data: The data a loader is passing over, by identity, and the number of the pass; None without a loader.
         """
+        if forward.dropped and any("Norm" in name for name in forward.active):
+            return  # nothing is evaluated by it: it is made for the statistics it leaves behind
         self.plain += 1
         self.active.update(forward.active)
         self.add_calls(Counter(forward.stray), forward.stray_site)

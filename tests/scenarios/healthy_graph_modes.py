@@ -210,6 +210,22 @@ def healthy_statistics_collected_anew():
     return model
 
 
+def healthy_statistics_of_another_domain():
+    """Calls in train mode whose results nobody takes: they are made for the statistics they leave behind."""
+    model = network(18)
+    fit(model, sgd(model), epochs=4)
+    model.train()
+    with torch.no_grad():
+        for x, _ in batches(4):
+            model(x + 1.0)
+        for x, _ in batches(4):
+            _ = model(x + 2.0)
+    model.eval()
+    with torch.no_grad():
+        print(f"{sum(model(x + 1.0).mean().item() for x, _ in batches(3)):.4f}")
+    return model
+
+
 def healthy_average_of_weights_is_evaluated():
     """An exponential average runs in eval mode; swapped in and out by hand."""
     model = network(14)

@@ -86,6 +86,37 @@ def healthy_linear_probe():
     return model
 
 
+class LargeHead(nn.Module):
+    """A small backbone, run as `run` says, and a head with most of the numbers."""
+
+    def __init__(self, run):
+        super().__init__()
+        self.body, self.bn, self.run = nn.Sequential(*network(19)[:4]), nn.BatchNorm1d(8), run
+        self.head = nn.Linear(8, 60)
+
+    def forward(self, x):
+        return self.head(self.run(lambda: self.bn(self.body(x))))
+
+
+def last_layer_retrained(run):
+    """Everything in eval mode; what is not trained is left out of the optimizer, but not frozen."""
+    torch.manual_seed(20)
+    model = LargeHead(run).eval()
+    optimizer = sgd(model.head)
+    for x, y in batches(8):
+        step(model, optimizer, x, y)
+        model.zero_grad()
+    return model
+
+
+def healthy_last_layer_retrained_without_gradients_below():
+    return last_layer_retrained(torch.no_grad()(lambda features: features()))
+
+
+def healthy_last_layer_retrained_on_detached_features():
+    return last_layer_retrained(lambda features: features().detach())
+
+
 def healthy_no_layer_depends_on_the_mode():
     torch.manual_seed(5)
     model = nn.Sequential(nn.Linear(6, 8), nn.LayerNorm(8), nn.Linear(8, 3)).eval()

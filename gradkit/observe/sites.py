@@ -199,3 +199,14 @@ def find_site(depth: int = 1) -> Site:
             framework = framework_of(frame)
         frame = frame.f_back
     return fallback or Site(None, 0, framework)
+
+
+def find_caller(depth: int = 1) -> Site | None:
+    """The user's own call of the function that `find_site` finds; None where something else called it, or a script."""
+    frame: FrameType | None = sys._getframe(depth)
+    while frame is not None and _kind(frame.f_code.co_filename) != _USER:
+        frame = frame.f_back
+    caller = frame.f_back if frame is not None else None
+    if caller is None or caller.f_code.co_name == "<module>" or _kind(caller.f_code.co_filename) != _USER:
+        return None
+    return Site(caller.f_code, caller.f_lasti)

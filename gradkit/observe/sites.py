@@ -113,7 +113,8 @@ def drops_result(code: CodeType, instruction: int) -> bool:
     after = next(following, None)
     if after is None:
         return False
-    return after.opname == "POP_TOP" or (after.opname.startswith("STORE_") and after.argval == "_")
+    names = after.argval if isinstance(after.argval, tuple) else (after.argval,)  # Python 3.13 joins two instructions
+    return after.opname == "POP_TOP" or (after.opname.startswith("STORE_") and names[0] == "_")
 
 
 def function_of(code: CodeType) -> str:

@@ -216,6 +216,19 @@ def healthy_monte_carlo_dropout_in_train_mode():
     return model
 
 
+def healthy_monte_carlo_dropout_over_slices():
+    """Every pass cuts its batches out of the pool anew: other tensors, the same values."""
+    model, pool = network(21), torch.randn(24, 6)
+
+    def score():
+        with torch.no_grad():
+            for _ in range(3):
+                print(f"{sum(model(x).softmax(1).amax().item() for x in pool.split(8)):.4f}")
+
+    fit(model, sgd(model), epochs=4, after=score)
+    return model
+
+
 def healthy_stochastic_weight_averaging():
     model = network(12)
     averaged = AveragedModel(model)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FrameType, ModuleType
@@ -13,6 +13,7 @@ from types import CodeType, FrameType, ModuleType
 import torch
 
 from gradkit.observe import source
+from gradkit.observe.callees import aliases, runs_unknown_code
 from gradkit.observe.sites import is_user_code, line_of, shown_name
 
 MAX_FRAMES = 16
@@ -67,8 +68,9 @@ def may_differentiate_again(stack: Stack, ran: Iterable[tuple[CodeType | None, i
 
     It can where one is named in what the calls on the stack, out to the innermost loop, have still to do: after their
     present line, elsewhere in the loops around it, but not in the other branch of its conditions; or in functions of
-    the program that are mentioned there, and in theirs. A library that called the program, from a loop of its own, may
-    call whatever the program's files define.
+    the program that are mentioned there, by their own name or one they are bound to, and in theirs. Where a function is
+    run that only running it would tell, it may be any of the program's. A library that called the program, from a loop
+    of its own, may call whatever the program's files define.
 
     Args:
         stack: The calls on the stack of the backward.
@@ -86,10 +88,16 @@ def may_differentiate_again(stack: Stack, ran: Iterable[tuple[CodeType | None, i
     pending: list[tuple[str, ast.AST, str | None]] = []
     called: str | None = None
     driven = True
+    running: set[int] = set()
+    here: ast.stmt | None = None
     for (code, line), tree in zip(stack.calls[: stack.own], trees, strict=False):
         if tree is None:
             return True
-        path = _path(_function_of(tree, code), line)
+        function = _function_of(tree, code)
+        running.add(id(function))
+        path = _path(function, line)
+        if here is None and path:
+            here = path[-1][0]
         pending += _ahead(shown_name(code.co_filename), path, called)
         if any(isinstance(node, _LOOPS) for node, _, _ in path):
             driven = False  # the graphs of one loop are gone before its function returns
@@ -97,13 +105,16 @@ def may_differentiate_again(stack: Stack, ran: Iterable[tuple[CodeType | None, i
         called = code.co_name
     driven = driven and stack.own < len(stack.calls)
     files = {shown_name(code.co_filename) for code, _ in stack.calls[: stack.own]}
+    own = [node for _, node, _ in pending]
     if driven:
         if None in trees:
             return True
         places = zip(stack.calls, trees, strict=True)
         pending = [(shown_name(code.co_filename), tree, None) for (code, _), tree in places if tree is not None]
         files = {file for file, _, _ in pending}
-    functions = _functions(files)
+    program = _program(files)
+    functions = _functions(program)
+    held = aliases(program)
     seen = {file for file, _, _ in pending}
     reached = {id(node): (file, node) for name in _IMPLICIT for file, node in functions.get(name, ()) if file in seen}
     pending += [(file, node, None) for file, node in reached.values()]
@@ -113,16 +124,29 @@ def may_differentiate_again(stack: Stack, ran: Iterable[tuple[CodeType | None, i
             if name == present:
                 continue
             if name in DIFFERENTIATING:
-                if isinstance(item, ast.Call):
-                    span = range(item.lineno, (item.end_lineno or item.lineno) + 1)
-                    if not any(line in span for line in lines.get(file, ())):
-                        return True
+                if isinstance(item, ast.Call) and not _has_run(item, lines.get(file, ())):
+                    return True
                 continue  # one that has run is known; other functions of that name are not called here
-            for place, function in functions.get(name, ()):
-                if id(function) not in reached:
-                    reached[id(function)] = (place, function)
-                    pending.append((place, function, None))
-    return False
+            for place, target in (*functions.get(name, ()), *held.get(name, ())):
+                if id(target) not in reached:
+                    reached[id(target)] = (place, target)
+                    pending.append((place, target, None))
+    handed = {node.id for node in ast.walk(here) if isinstance(node, ast.Name)} - {"self", "cls"} if here else set()
+    unknown = any(runs_unknown_code(node, handed, functions) for node in own if node is not here) or any(
+        runs_unknown_code(node, (), functions) for _, node in reached.values()
+    )
+    return unknown and any(
+        name in DIFFERENTIATING and isinstance(item, ast.Call) and not _has_run(item, lines.get(file, ()))
+        for places in functions.values()
+        for file, function in places
+        if id(function) not in running
+        for item, name in _mentions(function, nested=False)
+    )
+
+
+def _has_run(call: ast.Call, lines: Collection[int]) -> bool:
+    """Whether a differentiation that ran stands on one of the lines of a call."""
+    return any(line in range(call.lineno, (call.end_lineno or call.lineno) + 1) for line in lines)
 
 
 def _ahead(file: str, path: _Path, called: str | None) -> Iterator[tuple[str, ast.AST, str | None]]:
@@ -184,10 +208,10 @@ def _function_of(tree: ast.Module, code: CodeType) -> ast.AST:
     return tree
 
 
-def _functions(files: set[str]) -> dict[str, list[tuple[str, ast.AST]]]:
-    """Every function of the program that `files` belong to, by name."""
+def _functions(files: Iterable[str]) -> dict[str, list[tuple[str, ast.AST]]]:
+    """Every function in `files`, by name."""
     found: dict[str, list[tuple[str, ast.AST]]] = {}
-    for file in _program(files):
+    for file in files:
         tree = source.parse(file)
         for node in ast.walk(tree) if tree is not None else ():
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):

@@ -6,6 +6,7 @@ of a run and for stretches that a signal or a suspicion points to, and never whe
 
 from __future__ import annotations
 
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Sequence
@@ -24,7 +25,7 @@ from gradkit.observe.dropout import is_stray
 from gradkit.observe.hooks import TAP
 from gradkit.observe.instrument import compiled_code_exists, tensors_in
 from gradkit.observe.signals import COMPILING
-from gradkit.observe.sites import Site, find_site
+from gradkit.observe.sites import Site, drops_result, find_site
 from gradkit.observe.transforms import is_transforming
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ class Forward:
         stray: Those of `active` that drop something out and are no part of the module, by type name.
         stray_site: The line that called the first of these.
         calibrating: A batch-norm layer in train mode was collecting its statistics anew (no momentum, or just reset).
+        dropped: The program drops the result of a call in train mode without gradients: it can only be after what the
+            call does to the statistics of batch-norm.
         outputs: Nodes of the output's graph; empty when none was recorded.
         differentiated: A differentiation ran within the call, as where forces are the derivative of an energy.
         failed: The call raised.
@@ -79,6 +82,7 @@ class Forward:
     stray: list[str] = field(default_factory=list)
     stray_site: Site | None = None
     calibrating: bool = False
+    dropped: bool = False
     outputs: list[Any] = field(default_factory=list)
     differentiated: bool = False
     failed: bool = False
@@ -197,6 +201,8 @@ class Forwards:
 
     def _begin(self, module: nn.Module, args: Sequence[Any]) -> None:
         forward = self._current = Forward(module, module.training, torch.is_grad_enabled(), find_site(4))
+        if forward.training and not forward.recording:
+            forward.dropped = _is_dropped(forward)
         if isinstance(module, _SENSITIVE):
             _note_layer(forward, module, args)
         for listener in list(self.listeners):
@@ -234,6 +240,16 @@ def _note_layer(forward: Forward, module: nn.Module, args: Sequence[Any]) -> Non
     flows = any(tensor.requires_grad for tensor in tensors_in(args))
     if flows or any(parameter.requires_grad for parameter in module.parameters(recurse=False)):
         forward.inactive_over_gradients.append(module)
+
+
+def _is_dropped(forward: Forward) -> bool:
+    """Whether the user's own line drops what the call returns, and no hook on the model keeps any of it."""
+    caller = sys._getframe(3)
+    while caller.f_code.co_filename == module_hooks.__file__ and caller.f_back is not None:
+        caller = caller.f_back
+    if caller.f_code is not forward.site.code or not drops_result(caller.f_code, caller.f_lasti):
+        return False
+    return not any(module._forward_hooks for module in forward.module.modules())
 
 
 def _calibrates(module: Any) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dis
+import functools
 import linecache
 import re
 import sys
@@ -104,6 +106,17 @@ def line_of(code: CodeType, instruction: int) -> int:
     return code.co_firstlineno
 
 
+@functools.lru_cache(maxsize=256)
+def drops_result(code: CodeType, instruction: int) -> bool:
+    """Whether what the call at `instruction` returns is thrown away, by its statement or as `_`."""
+    following = (item for item in dis.get_instructions(code) if item.offset > instruction and item.opname != "CACHE")
+    after = next(following, None)
+    if after is None:
+        return False
+    names = after.argval if isinstance(after.argval, tuple) else (after.argval,)  # Python 3.13 joins two instructions
+    return after.opname == "POP_TOP" or (after.opname.startswith("STORE_") and names[0] == "_")
+
+
 def function_of(code: CodeType) -> str:
     """The function's name as a reader knows it, qualified where Python keeps that."""
     return str(getattr(code, "co_qualname", code.co_name))
@@ -187,3 +200,14 @@ def find_site(depth: int = 1) -> Site:
             framework = framework_of(frame)
         frame = frame.f_back
     return fallback or Site(None, 0, framework)
+
+
+def find_caller(depth: int = 1) -> Site | None:
+    """The user's own call of the function that `find_site` finds; None where something else called it, or a script."""
+    frame: FrameType | None = sys._getframe(depth)
+    while frame is not None and _kind(frame.f_code.co_filename) != _USER:
+        frame = frame.f_back
+    caller = frame.f_back if frame is not None else None
+    if caller is None or caller.f_code.co_name == "<module>" or _kind(caller.f_code.co_filename) != _USER:
+        return None
+    return Site(caller.f_code, caller.f_lasti)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from types import FrameType
 
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from gradkit.observe import graph
 from gradkit.observe.forwards import Forward
@@ -42,7 +43,7 @@ class Stretch:
         self.drew = False
         self.excused = False
         self.inputs: tuple[weakref.ref[Tensor], ...] = ()
-        self._came_by: dict[tuple[int, int], weakref.ref[Tensor] | int] = {}
+        self._came_by: dict[tuple[int, int], _Life | int] = {}
         self.began = self.ended = time.perf_counter()
         self.bytes_of_one: int | None = None
         self.calm = 0
@@ -82,6 +83,8 @@ class Stretch:
             way: Where the program stands; see `way_here`.
             data: The data a loader is passing over, by identity, and the number of the pass; None without a loader.
         """
+        if forward.dropped and any("Norm" in name for name in forward.active):
+            return  # nothing is evaluated by it: it is made for the statistics it leaves behind
         self.plain += 1
         self.active.update(forward.active)
         self.add_calls(Counter(forward.stray), forward.stray_site)
@@ -96,12 +99,16 @@ class Stretch:
         """
         if data is not None and self._came_by.setdefault((data[0], way), data[1]) != data[1]:
             return True
-        for tensor in forward.inputs:
-            known = self._came_by.get((id(tensor()), way))
-            if isinstance(known, weakref.ref) and known() is tensor() is not None:
+        for reference in forward.inputs:
+            tensor = reference()
+            if tensor is None:
+                continue
+            key, life = _values_of(tensor)
+            known = self._came_by.get((key, way))
+            if known is not None and not isinstance(known, int) and _lives(known):
                 return True
             if len(self._came_by) < MAX_KNOWN:
-                self._came_by[id(tensor()), way] = tensor
+                self._came_by[key, way] = life
         return False
 
     def add_calls(self, calls: Counter[str], site: Site | None) -> None:
@@ -127,6 +134,24 @@ class Stretch:
         return (
             self.recorded >= 2 and self.unused + len(self.open) >= 2 and (self.training or not self.used + self.plain)
         )
+
+
+_Life = StorageWeakRef | weakref.ref[Tensor]
+"""Tells whether the values of a tensor still exist."""
+
+
+def _values_of(tensor: Tensor) -> tuple[int, _Life]:
+    """The identity of a tensor's values, the same for batches that are cut out of one tensor anew in every pass."""
+    if not has_own_memory(tensor):
+        return id(tensor), weakref.ref(tensor)
+    storage = tensor.untyped_storage()
+    version = None if tensor.is_inference() else tensor._version
+    key = hash((storage._cdata, tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype, version))
+    return key, StorageWeakRef(storage)
+
+
+def _lives(values: _Life) -> bool:
+    return not values.expired() if isinstance(values, StorageWeakRef) else values() is not None
 
 
 def way_here() -> int:

@@ -24,7 +24,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from gradkit.observe import flow
 from gradkit.observe.instrument import Witness, name_of, tensors_in
 from gradkit.observe.points import Point
-from gradkit.observe.sites import Site, find_site, is_user_code
+from gradkit.observe.sites import Site, find_caller, find_site, is_user_code
 from gradkit.observe.transforms import has_own_memory
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class Cut:
         decorated: The beginning of the function that was called there, where a decorator of it did so.
         applied: The line that applied the custom function (`torch.autograd.Function`) whose forward the operation is
             in. Gradients are off there and the function's backward stands for all of it: no cut by itself.
+        caller: The line of the program that called the function of the operation, or that of `disabled`.
     """
 
     operation: str
@@ -56,6 +57,7 @@ class Cut:
     disabled: Site | None = None
     decorated: Site | None = None
     applied: Site | None = None
+    caller: Site | None = None
 
 
 _Dead = dict[int, int]
@@ -96,6 +98,7 @@ class Taint(Witness):
         self._exits: list[_Exit] = []
         self._disabled: Site | None = None
         self._decorated: Site | None = None
+        self._caller: Site | None = None
         self._from_numpy: Any = None
 
     # --- the ways into torch that a mode does not see ---------------------------------------------------------------
@@ -149,6 +152,7 @@ class Taint(Witness):
         if name == "_set_grad_enabled":
             off = bool(args) and not args[0]
             self._disabled, self._decorated = (find_site(4), _decorated_function()) if off else (None, None)
+            self._caller = find_caller(4) if off else None
             return
         if before is None:
             return
@@ -264,7 +268,9 @@ class Taint(Witness):
                 cause = "no_grad"
         site = find_site(4)
         off = (self._disabled, self._decorated) if cause == "no_grad" else (None, None)
-        self.cuts.append(Cut(operation, cause, site, *off, applied=None if torch.is_grad_enabled() else _applied()))
+        caller = self._caller if off[0] is not None else find_caller(4)
+        applied = None if torch.is_grad_enabled() else _applied()
+        self.cuts.append(Cut(operation, cause, site, *off, applied=applied, caller=caller))
         return len(self.cuts) - 1
 
     def _use(self, constants: Sequence[float], dead: _Dead, operation: str) -> None:

@@ -11,7 +11,8 @@ Quiet when: a second, connected path reaches the loss (stop-gradient, straight-t
             unused (idle heads, experts); it is frozen, tied, or called functionally; something else moves it (an
             average, a copied target, prototypes set by hand); a later step gives any of what is behind the cut a
             gradient, as where stages of training take turns; it is frozen in the end; the cut stands under a condition,
-            such as a warm-up; no optimizer holds it. A warning where the part ran whole in eval mode without gradients.
+            such as a warm-up, or is chosen by one elsewhere; no optimizer holds it. A warning where the part ran whole
+            in eval mode without gradients.
 Remedy:     Remove the cut, or say that it is meant: `requires_grad_(False)` and leave the parameters out of the
             optimizer.
 Source:     PyTorch notes, "Autograd mechanics"; API reference, `torch.Tensor.detach`.

@@ -5,8 +5,9 @@ Reports:    steps in a row on gradients of forwards that all ran with the model 
 Why:        nothing is dropped out and batch-norm neither uses nor updates the statistics of its batch, so another model
             is trained than the one that was written down.
 Quiet when: any part of the model that ran is in train mode (frozen batch-norm layers in a model in train mode); the
-            model has no dropout or batch-norm layer that gradients flow through; less than half of the model is
-            stepped (a probe, an adapter, a prompt); gradients were computed in eval mode and no step followed.
+            model has no dropout or batch-norm layer that gradients flow through, or only in parts that are not stepped;
+            less than half of the model is stepped (a probe, an adapter, a prompt); gradients were computed in eval mode
+            and no step followed.
 Remedy:     Call `model.train()` before the training steps, and again after every evaluation.
 Source:     PyTorch API reference, `torch.nn.Module.eval` and `torch.nn.Module.train`.
 """

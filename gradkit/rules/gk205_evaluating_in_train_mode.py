@@ -9,8 +9,8 @@ Why:        dropout adds noise to the results; batch-norm takes its statistics f
 Quiet when: only some layers of the model are in train mode (Monte-Carlo dropout), a functional call is given
             `training` by a name or an expression or stands under a condition, or the same input, or the same data of a
             loader, is forwarded repeatedly from one place without training in between; batch statistics are collected
-            anew (`update_bn`, `reset_running_stats`); the forwards recur in the training steps (guessed labels,
-            critics); the model is never stepped (a target, an average).
+            anew (`update_bn`, `reset_running_stats`, calls whose results are dropped); the forwards recur in the
+            training steps (guessed labels, critics); the model is never stepped (a target, an average).
 Remedy:     Call `model.eval()` before the evaluation and `model.train()` after it; give `training=self.training` to
             functional dropout.
 Source:     PyTorch API reference, `torch.inference_mode`: it does not set the model to evaluation mode;

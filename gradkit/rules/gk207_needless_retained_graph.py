@@ -6,7 +6,8 @@ Why:        the saved tensors of the whole graph stay in memory until the loss i
             torch raises when a graph is kept over steps by mistake.
 Quiet when: a later backward or `autograd.grad` of any kind goes through the graph or through the gradients made with
             it, even once; for a hundred calls, while a differentiation that has not run yet may still follow, as far as
-            the source tells: below it, in its loop or in a function mentioned there, not in another branch.
+            the source tells: below it, in its loop or in a function mentioned there, by its name, by a variable that
+            holds it or looked up when it runs, not in another branch.
 Remedy:     Leave the option out; if torch then reports a second backward through a freed graph, detach what is carried
             over from the step before.
 Source:     PyTorch API reference, `torch.Tensor.backward`: retain_graph "in nearly all cases setting this option to

@@ -80,6 +80,65 @@ SECOND_USES = {
         loss.backward(retain_graph=True)
         callbacks = [penalty]
         """,
+    "in a function that a variable holds": """
+        def penalty():
+            return grad(loss)
+        held = penalty
+        loss.backward(retain_graph=True)
+        if never:
+            held()
+        """,
+    "in a function in a table": """
+        def penalty():
+            return grad(loss)
+        table = {"penalty": (10, penalty)}
+        def observe(probes=table):
+            for every, probe in probes.values():
+                if never:
+                    probe()
+        loss.backward(retain_graph=True)
+        observe()
+        """,
+    "in a lambda": """
+        extra = lambda: grad(loss)
+        loss.backward(retain_graph=True)
+        if never:
+            extra()
+        """,
+    "in a function given by keyword": """
+        class Run:
+            def __init__(self, extra):
+                self.extra = extra
+            def update(self):
+                loss.backward(retain_graph=True)
+                if never:
+                    self.extra()
+        def penalty():
+            return grad(loss)
+        Run(extra=penalty).update()
+        """,
+    "in a function given by position that gets the loss": """
+        class Run:
+            def __init__(self, extra):
+                self.extra = extra
+            def update(self):
+                loss.backward(retain_graph=True)
+                if never:
+                    self.extra(loss)
+        def penalty(value):
+            return grad(value)
+        Run(penalty).update()
+        """,
+    "in a method that is looked up": """
+        class Noise:
+            def after(self):
+                grad(loss)
+        def fire(event):
+            if never:
+                getattr(Noise(), event)()
+        loss.backward(retain_graph=True)
+        fire("af" "ter")
+        """,
     "in a forward": """
         class Penalty:
             def forward(self):
@@ -110,6 +169,23 @@ NONE = {
         def penalty():
             return grad(loss)
         loss.backward(retain_graph=True)
+        """,
+    "a function nobody mentions, beside calls of unknown ones": """
+        class Meter:
+            pass
+        def penalty():
+            return grad(loss)
+        loss.backward(retain_graph=True)
+        print(end="")
+        if never:
+            Meter().update(1.0, count=2)
+        """,
+    "a method that is looked up, where none differentiates": """
+        class Noise:
+            def after(self):
+                return 1
+        loss.backward(retain_graph=True)
+        getattr(Noise(), "after")()
         """,
     "the other branch": """
         for step in range(1):

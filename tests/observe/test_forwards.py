@@ -60,6 +60,18 @@ def test_tells_layers_that_gradients_flow_through(listener):
     assert listener.seen[1].outputs == []
 
 
+def test_tells_calls_whose_result_is_dropped(listener):
+    model = network()
+    with torch.no_grad():
+        model(torch.randn(8, 3))
+        _ = model(torch.randn(8, 3))
+        print(model(torch.randn(8, 3)).shape)
+        kept = model(torch.randn(8, 3))
+        model[0].register_forward_hook(lambda *_: None)
+        model(torch.randn(8, 3))
+    assert [forward.dropped for forward in listener.seen] == [True, True, False, False, False], kept
+
+
 @pytest.mark.parametrize("layer", [nn.Dropout(0.0), nn.BatchNorm1d(3, track_running_stats=False), nn.LayerNorm(3)])
 def test_ignores_layers_that_compute_the_same_in_both_modes(listener, layer):
     nn.Sequential(nn.Linear(3, 3), layer)(torch.randn(8, 3))

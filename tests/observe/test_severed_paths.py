@@ -1,5 +1,6 @@
 """Every way to cut a value off from autograd is named by operation and line; what only looks like one is silent."""
 
+import contextlib
 import inspect
 
 import numpy as np
@@ -51,6 +52,27 @@ def block(net, x):
     with torch.no_grad():  # cut
         hidden = net.body(x)
     return hidden * 1
+
+
+def block_by_one_name(net, x):
+    off = torch.no_grad()
+    with off:  # cut
+        hidden = net.body(x)
+    return hidden * 1
+
+
+def block_of_two(net, x):
+    with torch.autocast("cpu", enabled=False), torch.no_grad():  # cut
+        hidden = net.body(x)
+    return hidden * 1
+
+
+def _cut_always(x):
+    return x.detach()  # cut
+
+
+def helper(net, x):
+    return _cut_always(net.body(x))
 
 
 @torch.no_grad()  # cut
@@ -161,6 +183,9 @@ CUTS = {
     detach: "detach",
     data: ".data",
     block: "linear",
+    block_by_one_name: "linear",
+    block_of_two: "linear",
+    helper: "detach",
     decorated: "linear",
     inference: "linear",
     rewrapped: "tensor",
@@ -192,7 +217,9 @@ def test_names_operation_and_line(cut):
     (finding,) = findings_of(cut)
     assert finding.rule == "GK203"
     assert finding.evidence["operation"].rstrip("_") == CUTS[cut]
-    assert finding.location.line == line_of({decorated: _hidden, without_a_derivative: Unconnected}.get(cut, cut))
+    assert finding.location.line == line_of(
+        {decorated: _hidden, helper: _cut_always, without_a_derivative: Unconnected}.get(cut, cut)
+    )
     assert finding.parameters == ("body.weight", "body.bias")
     assert finding.modules == ("body",)
 
@@ -259,6 +286,52 @@ def warm_up_by_expression(net, x):
     return hidden.detach() if net.step < 100 else hidden
 
 
+def warm_up_by_a_context_chosen_before(net, x):
+    context = torch.no_grad() if net.step < 100 else contextlib.nullcontext()
+    with context:
+        hidden = net.body(x)
+    return hidden * 1
+
+
+def warm_up_by_a_context_of_two(net, x):
+    off = torch.enable_grad
+    if net.step < 100:
+        off = torch.no_grad
+    with off():
+        hidden = net.body(x)
+    return hidden * 1
+
+
+def _within(context, net, x):
+    with context:
+        return net.body(x)
+
+
+def context_handed_in(net, x):
+    return _within(torch.no_grad(), net, x) * 1
+
+
+def _stopped(x):
+    """A helper that only cuts."""
+    return x.detach()
+
+
+def warm_up_by_a_helper(net, x):
+    hidden = net.body(x)
+    if net.step < 100:
+        hidden = _stopped(hidden)
+    return hidden
+
+
+def _body_without_gradients(net, x):
+    with torch.no_grad():
+        return net.body(x)
+
+
+def warm_up_by_another_way(net, x):
+    return (_body_without_gradients(net, x) if net.step < 100 else net.body(x)) * 1
+
+
 def written_into_slices(net, x):
     out = torch.zeros(8, 6)
     out[:, :3] = net.body(x)[:, :3]
@@ -287,6 +360,11 @@ QUIET = (
     warm_up,
     warm_up_by_switch,
     warm_up_by_expression,
+    warm_up_by_a_context_chosen_before,
+    warm_up_by_a_context_of_two,
+    context_handed_in,
+    warm_up_by_a_helper,
+    warm_up_by_another_way,
     written_into_slices,
 )
 

@@ -168,3 +168,64 @@ def healthy_second_use_every_few_steps():
             print(f"{shared.norm().item():.4f}")
         optimizer.step()
     return model
+
+
+class Events:
+    """Callbacks found by the name of an event, as trainers have them."""
+
+    def __init__(self, *callbacks):
+        self.callbacks = callbacks
+
+    def fire(self, event, *values):
+        for callback in self.callbacks:
+            getattr(callback, event)(*values)
+
+
+class Printer:
+    def after_loss(self, step, loss, weight):
+        pass
+
+
+class Influence:
+    """Looks at the gradient of one layer once in a while."""
+
+    def after_loss(self, step, loss, weight):
+        if step % 13 == 12:
+            print(f"{torch.autograd.grad(loss, weight)[0].norm().item():.4f}")
+
+
+def healthy_second_use_in_a_callback():
+    """Nothing near the backward tells that a callback differentiates: the event's name is put together."""
+    model, optimizer = model_and_optimizer(11)
+    events = Events(Printer(), Influence())
+    for step in range(14):
+        optimizer.zero_grad()
+        loss = model(torch.randn(4, 6)).pow(2).mean()
+        loss.backward(retain_graph=True)
+        events.fire("_".join(("after", "loss")), step, loss, model[2].weight)
+        optimizer.step()
+    return model
+
+
+def norm_of_first(loss, model):
+    return torch.autograd.grad(loss, model[0].weight)[0].norm().item()
+
+
+def number_of(loss, model):
+    return loss.item()
+
+
+PROBES = {"loss": (1, number_of), "norm": (13, norm_of_first)}
+
+
+def healthy_second_use_by_a_table():
+    """What is measured stands in a table: each entry has its own period."""
+    model, optimizer = model_and_optimizer(12)
+    for step in range(14):
+        optimizer.zero_grad()
+        loss = model(torch.randn(4, 6)).pow(2).mean()
+        loss.backward(retain_graph=True)
+        seen = {name: probe(loss, model) for name, (every, probe) in PROBES.items() if step % every == every - 1}
+        optimizer.step()
+        print(sorted(seen))
+    return model

@@ -86,6 +86,37 @@ def healthy_linear_probe():
     return model
 
 
+class LargeHead(nn.Module):
+    """A small backbone, run as `run` says, and a head with most of the numbers."""
+
+    def __init__(self, run):
+        super().__init__()
+        self.body, self.bn, self.run = nn.Sequential(*network(19)[:4]), nn.BatchNorm1d(8), run
+        self.head = nn.Linear(8, 60)
+
+    def forward(self, x):
+        return self.head(self.run(lambda: self.bn(self.body(x))))
+
+
+def last_layer_retrained(run):
+    """Everything in eval mode; what is not trained is left out of the optimizer, but not frozen."""
+    torch.manual_seed(20)
+    model = LargeHead(run).eval()
+    optimizer = sgd(model.head)
+    for x, y in batches(8):
+        step(model, optimizer, x, y)
+        model.zero_grad()
+    return model
+
+
+def healthy_last_layer_retrained_without_gradients_below():
+    return last_layer_retrained(torch.no_grad()(lambda features: features()))
+
+
+def healthy_last_layer_retrained_on_detached_features():
+    return last_layer_retrained(lambda features: features().detach())
+
+
 def healthy_no_layer_depends_on_the_mode():
     torch.manual_seed(5)
     model = nn.Sequential(nn.Linear(6, 8), nn.LayerNorm(8), nn.Linear(8, 3)).eval()
@@ -185,6 +216,19 @@ def healthy_monte_carlo_dropout_in_train_mode():
     return model
 
 
+def healthy_monte_carlo_dropout_over_slices():
+    """Every pass cuts its batches out of the pool anew: other tensors, the same values."""
+    model, pool = network(21), torch.randn(24, 6)
+
+    def score():
+        with torch.no_grad():
+            for _ in range(3):
+                print(f"{sum(model(x).softmax(1).amax().item() for x in pool.split(8)):.4f}")
+
+    fit(model, sgd(model), epochs=4, after=score)
+    return model
+
+
 def healthy_stochastic_weight_averaging():
     model = network(12)
     averaged = AveragedModel(model)
@@ -207,6 +251,22 @@ def healthy_statistics_collected_anew():
                 model(x)
 
     fit(model, sgd(model), after=collect)
+    return model
+
+
+def healthy_statistics_of_another_domain():
+    """Calls in train mode whose results nobody takes: they are made for the statistics they leave behind."""
+    model = network(18)
+    fit(model, sgd(model), epochs=4)
+    model.train()
+    with torch.no_grad():
+        for x, _ in batches(4):
+            model(x + 1.0)
+        for x, _ in batches(4):
+            _ = model(x + 2.0)
+    model.eval()
+    with torch.no_grad():
+        print(f"{sum(model(x + 1.0).mean().item() for x, _ in batches(3)):.4f}")
     return model
 
 

@@ -96,6 +96,19 @@ def healthy_context_from_a_helper():
     return model
 
 
+def healthy_warm_up_to_the_end():
+    """The run is over before the encoder's turn comes: the caller's choice tells that it was to come."""
+    torch.manual_seed(8)
+    model = Chooses()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    for epoch in range(3):
+        for x in batches():
+            optimizer.zero_grad()
+            F.cross_entropy(model(x, tune=epoch >= 10), (x[:, 1] > 0).long()).backward()
+            optimizer.step()
+    return model
+
+
 class Trainer:
     """Block-coordinate descent: each epoch trains one tower against the other, and the method is chosen outside."""
 

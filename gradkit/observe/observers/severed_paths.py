@@ -27,7 +27,7 @@ from gradkit.observe.instrument import INSTRUMENT
 from gradkit.observe.names import living_roots
 from gradkit.observe.observer import Observer
 from gradkit.observe.places import locate
-from gradkit.observe.sites import find_site
+from gradkit.observe.sites import find_site, shown_name
 from gradkit.observe.taint import Cut, Taint
 from gradkit.records import CutPath, Location
 from gradkit.rules.gk203_severed_gradient_path import SeveredGradientPath
@@ -230,7 +230,9 @@ class SeveredPaths(Observer):
             cause=cut.cause,
             place=place,
             line=line if line != place else None,
-            conditional=condition is None or source.stands_under_condition(condition),
+            conditional=condition is None
+            or source.stands_under_condition(condition)
+            or _is_called_under_condition(cut.disabled or cut.site, cut.caller),
         )
 
     def _by_answer(self, parameter: Tensor) -> _Proof | None:
@@ -299,6 +301,16 @@ class _Proof:
     place: Location | None
     line: Location | None
     conditional: bool
+
+
+def _is_called_under_condition(site: Site, caller: Site | None) -> bool:
+    """Whether a function that does nothing but cut, in its one statement, is called where a condition decides."""
+    call = caller.location() if caller is not None else None
+    if call is None or site.code is None:
+        return False
+    return source.only_statement(
+        shown_name(site.code.co_filename), site.code.co_firstlineno
+    ) and source.stands_under_condition(call)
 
 
 def _was_trained(optimizer: Optimizer, parameter: Tensor) -> bool:

@@ -122,7 +122,7 @@ class TrainingModes(Observer, ForwardListener):
                 self._counts[id(optimizer)] = 0
                 self._trained.add(id(optimizer))
                 return
-            layers.update(type(layer).__name__ for layer in forward.inactive_over_gradients)
+            layers.update(type(layer).__name__ for layer in _over_stepped(forward, module, stepped))
         if not layers:
             return
         count = self._counts[id(optimizer)] = self._counts.get(id(optimizer), 0) + 1
@@ -141,6 +141,22 @@ class TrainingModes(Observer, ForwardListener):
             ),
             source=label,
         )
+
+
+def _over_stepped(forward: Forward, root: nn.Module, stepped: set[int]) -> list[nn.Module]:
+    """The layers switched off by eval mode that stand in a part of the model that is stepped.
+
+    A part left out of the optimizer is meant to stay as it is, in eval mode too, whether or not its parameters say so.
+    """
+    parents = {id(child): module for module in root.modules() for child in module.children()}
+    found = []
+    for layer in forward.inactive_over_gradients:
+        part = layer
+        while not any(parameter.requires_grad for parameter in part.parameters()) and id(part) in parents:
+            part = parents[id(part)]  # a layer with nothing to train belongs to what is around it
+        if not stepped.isdisjoint(map(id, part.parameters())):
+            found.append(layer)
+    return found
 
 
 def _share(module: nn.Module, stepped: set[int]) -> float:

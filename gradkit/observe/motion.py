@@ -282,6 +282,13 @@ class Frozen:
         look = (state(buffer), None if buffer is None else checksum(buffer))
         return cls(parameter, declared, checksum(parameter), look, norm)
 
+    def stayed(self, reader: Reader) -> bool:
+        """Whether the step's closure left it frozen and wrote nothing but zeros into its gradient."""
+        buffer = self.parameter.grad
+        if self.parameter.requires_grad or buffer is None:
+            return False
+        return state(buffer) == self.gradient[0] or reader.read(reader.norms([buffer.detach()])) == [0.0]
+
 
 def judge_frozen(
     looks: list[Frozen], earlier: dict[int, Frozen], reader: Reader

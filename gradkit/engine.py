@@ -74,6 +74,7 @@ class Engine:
             self._by_kind.setdefault(rule.kind, []).append(rule)
         self._superseded = {rule.code: rule.supersedes for rule in self.rules if rule.supersedes}
         self._findings: dict[tuple[object, ...], Finding] = {}
+        self._told: set[tuple[object, ...]] = set()
         self._past: dict[tuple[type, object], deque[Any]] = {}
 
     @property
@@ -120,9 +121,17 @@ class Engine:
         return len(self._findings)
 
     def findings(self) -> tuple[Finding, ...]:
-        """All findings without the consequences of others, worst first, then in the order they were first seen."""
-        found = [finding for finding in self._findings.values() if not self._is_consequence(finding)]
-        return tuple(sorted(found, key=lambda finding: -finding.severity.rank))
+        """All findings without the consequences of others, worst first, then in the order they were first seen.
+
+        What several optimizers of one class showed at one line is one finding: a function that trains every fold, or
+        every layer's own optimizer, has one mistake.
+        """
+        found: dict[tuple[object, ...], Finding] = {}
+        for finding in self._findings.values():
+            if not self._is_consequence(finding):
+                key = _mistake(finding)
+                found[key] = found[key].joined(finding) if key in found else finding
+        return tuple(sorted(found.values(), key=lambda finding: -finding.severity.rank))
 
     def _is_consequence(self, finding: Finding) -> bool:
         """Whether a finding that takes precedence (RULES.md) explains it: same optimizer, from its first step on."""
@@ -183,6 +192,15 @@ class Engine:
             self.dropped += 1
             return finding
         self._findings[key] = finding
-        if self._on_finding is not None:
+        if self._on_finding is not None and _mistake(finding) not in self._told:
+            self._told.add(_mistake(finding))
             self._on_finding(finding)
         return finding
+
+
+def _mistake(finding: Finding) -> tuple[object, ...]:
+    """What findings of several optimizers have in common that are one mistake; labels are `SGD`, `SGD#2` and so on."""
+    place = finding.location
+    if place is None:
+        return (finding.rule, finding.optimizer, finding.message)
+    return (finding.rule, (finding.optimizer or "").partition("#")[0], place.file, place.line)

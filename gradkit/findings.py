@@ -85,3 +85,16 @@ class Finding:
             evidence={**self.evidence, **later.evidence},
             labels=later.labels if len(later.labels) >= len(self.labels) else self.labels,
         )
+
+    def joined(self, other: Finding) -> Finding:
+        """This finding with the same mistake of another optimizer added; the evidence counts the optimizers."""
+        steps = [step for step in (self.last_step, other.last_step) if step is not None]
+        return replace(
+            self,
+            count=self.count + other.count,
+            last_step=max(steps, default=None),
+            severity=max(self.severity, other.severity, key=lambda severity: severity.rank),
+            parameters=tuple(dict.fromkeys((*self.parameters, *other.parameters))),
+            modules=tuple(dict.fromkeys((*self.modules, *other.modules))),
+            evidence={**self.evidence, "optimizers": self.evidence.get("optimizers", 1) + 1},
+        )

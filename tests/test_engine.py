@@ -232,6 +232,28 @@ def test_lines_and_optimizers_are_told_apart():
     assert [finding.count for finding in engine.findings()] == [2, 1, 1, 1]
 
 
+def test_optimizers_of_one_class_at_one_line_are_one_finding_and_told_once():
+    told = []
+    engine = Engine([EveryStep()], on_finding=told.append)
+    for step, optimizer in [(2, "SGD"), (5, "SGD#2"), (7, "SGD#2"), (1, "SGD#3"), (1, "Adam")]:
+        engine.put(window(step, line=12, optimizer=optimizer, backwards=1 if optimizer == "SGD" else 2))
+    merged, other = engine.findings()
+    assert (merged.optimizer, merged.count, merged.first_step, merged.last_step) == ("SGD", 4, 2, 7)
+    assert merged.severity is Severity.ERROR
+    assert merged.evidence["optimizers"] == 3
+    assert other.optimizer == "Adam"
+    assert "optimizers" not in other.evidence
+    assert [finding.optimizer for finding in told] == ["SGD", "Adam"]
+    assert engine.count == 4
+
+
+def test_optimizers_whose_line_is_unknown_are_told_apart():
+    engine = Engine([EveryStep()])
+    for optimizer in ("SGD", "SGD#2"):
+        engine.put(window(line=None, optimizer=optimizer))
+    assert len(engine.findings()) == 2
+
+
 def test_a_merged_finding_takes_the_worst_severity_and_is_listed_there():
     engine = Engine([EveryStep()])
     engine.put(window(0, line=1, backwards=1))
@@ -314,6 +336,14 @@ def test_a_consequence_of_another_finding_is_left_out(step, optimizer, kept):
     engine.put(window(step, optimizer=optimizer))
     engine.put(Gap(what="SGD", silenced=()))
     assert [finding.rule for finding in engine.findings()] == ["GK997", "GK995"][not kept :]
+
+
+def test_a_consequence_at_one_of_several_optimizers_is_left_out_before_they_are_joined():
+    engine = Engine([EveryStep(), Cause()])
+    for optimizer in ("SGD", "SGD#2"):
+        engine.put(window(12, line=3, optimizer=optimizer))
+    engine.put(Gap(what="SGD", silenced=()))
+    assert [(f.rule, f.optimizer, f.count) for f in engine.findings()] == [("GK997", "SGD#2", 1), ("GK995", "SGD", 1)]
 
 
 def test_a_consequence_is_listed_when_the_rule_that_explains_it_is_off():

@@ -197,7 +197,7 @@ def _judge_clearing(ledger: Ledger, verdict: Verdict, *, closure: bool) -> None:
         if any(norm != 0.0 for norm in ledger.reader.read(list(now.values()))):
             _learn_harmless(ledger, probe)
             return
-    if closure and not (ledger.in_step_deposit and _weights_untouched(ledger)):
+    if closure and not (ledger.found_as_left() or (ledger.in_step_deposit and _weights_untouched(ledger))):
         return  # optimizers may clear their own gradients at the end of a step
     verdict.cleared = True
     verdict.concerned = range(len(ledger.parameters))
@@ -245,7 +245,7 @@ def _judge_reuse(ledger: Ledger, verdict: Verdict, *, closure: bool) -> None:
     if not present:
         # With a closure the gradients may have been cleared by the step itself; only a closure that never ran a
         # backward (there is no deposit in this window) and found none before is empty.
-        verdict.empty = not closure or not ledger.had_gradients_before_step
+        verdict.empty = not closure or not ledger.before_closure.gradients
         return
     if not same:
         # Zeroed in place, or written by hand; a loop that writes its gradients itself is asked a few times only.
@@ -255,14 +255,17 @@ def _judge_reuse(ledger: Ledger, verdict: Verdict, *, closure: bool) -> None:
         return
     if not ledger.held_deposited or ledger.steps == 0:
         return
-    if ledger.parameters[ledger.probe]._version != ledger.weight_version:
+    before_step, weight = ledger.before_closure, ledger.parameters[ledger.probe]
+    if (before_step.weight_version if closure else weight._version) != ledger.weight_version:
         return  # the weights were put back or moved meanwhile: a line search, a restore
     queue = list(ledger.norms_of(present).values())
     before = [ledger.held_norms.get(index) for index in present]
     measured = [number for number in before if number is not None]
-    weights = norms([ledger.parameters[ledger.probe].detach()]) if ledger.weight_norm is not None else []
-    kept = [ledger.weight_norm] if ledger.weight_norm is not None else []
-    values = ledger.reader.read(queue + measured + weights + kept)
+    weights: list[Tensor] = []
+    if ledger.weight_norm is not None:
+        found = before_step.weight_norm if closure else norms([weight.detach()])[0]
+        weights = [] if found is None else [found, ledger.weight_norm]
+    values = ledger.reader.read(queue + measured + weights)
     now = values[: len(present)]
     if all(norm == 0.0 for norm in now):
         verdict.empty = True

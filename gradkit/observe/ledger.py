@@ -14,7 +14,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -71,6 +71,22 @@ class Verdict:
     def worth_a_record(self) -> bool:
         """Whether some rule may want to judge this step."""
         return bool(self.stale) or self.reused or self.empty or self.cleared
+
+
+class Before(NamedTuple):
+    """What a step with a closure found. Frameworks hand in closures that compute nothing: such a step consumed this.
+
+    Attributes:
+        gradients: There was any.
+        probe: Identity and version of the probe's gradient.
+        weight_version: Of the probe.
+        weight_norm: Of the probe, if it was measured after the step before.
+    """
+
+    gradients: bool = False
+    probe: tuple[int, int] = _NOTHING
+    weight_version: int = -1
+    weight_norm: Tensor | None = None
 
 
 class Ledger:
@@ -145,7 +161,7 @@ class Ledger:
         self.weight_norm: Tensor | None = None
         self.parameters: list[Tensor] = []
         self.group_ids: list[tuple[int, ...]] = []
-        self.had_gradients_before_step = False
+        self.before_closure = Before()
         self.weight_version_in_step = -1
         self.hand_made = 0
         self.cleared_known = False
@@ -481,6 +497,24 @@ class Ledger:
     def is_steady(self) -> bool:
         """Whether this window, just stepped on, was one of a loop that can be followed the short way; see `Steady`."""
         return self.began_empty and self.deposits == 1 and not (self.armed or self.held_norms or self.windows_held)
+
+    def enter_closure(self) -> None:
+        """Remember what a step with a closure finds."""
+        if not self.parameters:
+            self.before_closure = Before()
+            return
+        probe = self.parameters[self.probe]
+        self.before_closure = Before(
+            any(parameter.grad is not None for parameter in self.parameters),
+            _state(probe.grad),
+            probe._version,
+            norms([probe.detach()])[0] if self.weight_norm is not None else None,
+        )
+
+    def found_as_left(self) -> bool:
+        """Whether a step with a closure, now over, left the gradients as they were: none computed, none cleared."""
+        before, now = self.before_closure, _state(self.parameters[self.probe].grad)
+        return not self.in_step_deposit and before.probe == now and (now is not _NOTHING or not before.gradients)
 
     def snapshot(self, verdict: Verdict) -> None:
         """Remember what the step consumed; after this a new window begins."""

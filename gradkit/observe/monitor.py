@@ -386,7 +386,7 @@ class Monitor(OptimizerBook):
             self._roster.tell("before_step", optimizer, callable(closure))
         self._judged[ledger.number] = None
         if callable(closure):
-            ledger.had_gradients_before_step = any(parameter.grad is not None for parameter in ledger.parameters)
+            ledger.enter_closure()
         elif outer is None or self._judged.get(outer.number) is None:
             self._judged[ledger.number] = self._judge(ledger, closure=False)
         else:

@@ -220,7 +220,7 @@ class Motion:
         if moved != 0.0:
             self.moves = True
         rising = row.rate is not None and self.last_rate is not None and row.rate > self.last_rate
-        if self.moves or rising or row.scheduled_zero:
+        if self.moves or rising or (row.scheduled_zero and row.rate != 0.0):
             self.still = self.stopped = 0
         elif row.gradients and 0.0 < gradient_norm < float("inf"):
             if row.rate == 0.0:
@@ -249,7 +249,7 @@ def largest(rates: list[Any]) -> float | None:
 
 
 def _is_scheduled_zero(optimizer: Optimizer) -> bool:
-    """Whether the rate is 0 only because a scheduler put it there for now, as a warmup from 0 does."""
+    """Whether the rate of some group is 0 only because a scheduler put it there for now, as a warmup from 0 does."""
     return any(
         (largest([group.get("lr")]) or 0.0) == 0.0 and (largest([group.get("initial_lr")]) or 0.0) > 0.0
         for group in optimizer.param_groups
@@ -281,6 +281,13 @@ class Frozen:
         norm = None if buffer is None else reader.norms([buffer.detach()])[0]
         look = (state(buffer), None if buffer is None else checksum(buffer))
         return cls(parameter, declared, checksum(parameter), look, norm)
+
+    def stayed(self, reader: Reader) -> bool:
+        """Whether the step's closure left it frozen and wrote nothing but zeros into its gradient."""
+        buffer = self.parameter.grad
+        if self.parameter.requires_grad or buffer is None:
+            return False
+        return state(buffer) == self.gradient[0] or reader.read(reader.norms([buffer.detach()])) == [0.0]
 
 
 def judge_frozen(

@@ -6,7 +6,7 @@ Why:        the same gradient is applied twice, or the step does nothing; the lo
 Quiet when: new gradients arrived by any means, also by assignment; the weights were put back in between (line search);
             gradients were set by hand and never came from a backward; a single empty step after a pass over the data
             (flushing an accumulation that had no rest); another loss was back-propagated meanwhile (idle heads,
-            experts).
+            experts); a framework steps on nothing where a batch is left out, once training goes on.
 Remedy:     Call `backward()` once before each `step()`, and step each optimizer once per window.
 Source:     PyTorch API reference, `torch.optim.Optimizer.step`.
 """
@@ -54,7 +54,7 @@ class StepWithoutNewGradients(Rule[Window], code="GK103", severity=Severity.ERRO
             now.empty
             and not now.backwards_anywhere
             and now.consecutive_empty >= self.empty_steps
-            and (now.trained_before or now.forward_recorded)
+            and (now.forward_recorded or (now.trained_before and not _is_of_framework(now)))
         ):
             yield self.finding(
                 severity=Severity.WARNING,
@@ -68,6 +68,11 @@ class StepWithoutNewGradients(Rule[Window], code="GK103", severity=Severity.ERRO
                 cost="These steps did nothing.",
                 evidence={"parameters_held": now.parameter_count, "consecutive_empty_steps": now.consecutive_empty},
             )
+
+
+def _is_of_framework(window: Window) -> bool:
+    """Whether a framework steps by itself, as it does also for a batch that the user leaves out."""
+    return window.step_line is not None and window.step_line.via is not None
 
 
 def _ordinal(number: int) -> str:

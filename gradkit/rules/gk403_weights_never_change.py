@@ -1,11 +1,11 @@
 """Many steps ran on gradients other than zero and left every parameter bit-identical.
 
 Reports:    an optimizer none of whose steps changed a bit of any of its parameters, at a learning rate of 0 or so small
-            that every update is lost in rounding, or because its step does nothing. At a learning rate of 0 it is said
-            when the optimizer or the watching ends, because the rate may be raised yet.
+            that every update is lost in rounding, or because its step does nothing. At a learning rate of 0, also one a
+            scheduler holds it at, it is said when the optimizer or the watching ends: the rate may be raised yet.
 Why:        training goes through all its motions and the model stays what it was.
-Quiet when: the learning rate is 0 for now, whoever holds it there (a warmup from 0, a part that joins later), or is
-            still rising; a step was skipped or its gradients were zero or not finite; the gradients are so small
+Quiet when: the learning rate is 0 for a while, whoever holds it there (a warmup from 0, a part that joins later), or
+            is still rising; a step was skipped or its gradients were zero or not finite; the gradients are so small
             against the weights that training has converged; anything moved once; the optimizer's parameters get no
             gradient (GK402, GK103).
 Remedy:     Look at the learning rate the optimizer really uses (`optimizer.param_groups[0]["lr"]`).

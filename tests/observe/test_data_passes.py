@@ -55,6 +55,22 @@ def test_what_waits_at_the_very_end_is_thrown_away():
     assert (evidence["carried"], evidence["borders"]) == (False, 2)
 
 
+@pytest.mark.parametrize(("taken", "found"), [(7, True), (4, False), (5, False)])
+def test_a_pass_ends_with_its_last_batch_though_nobody_asks_for_more(taken, found):
+    torch.manual_seed(0)
+    model = nn.Linear(4, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    loader = DataLoader(TensorDataset(torch.randn(14, 4)), batch_size=2, shuffle=True)
+    with gradkit.watch(report="never", select=["GK104"]) as monitor:
+        for _ in range(4):
+            for index, (x,) in zip(range(taken), loader, strict=False):
+                (model(x).pow(2).mean() / WINDOW).backward()
+                if (index + 1) % WINDOW == 0:
+                    optimizer.step()
+                    optimizer.zero_grad()
+    assert [finding.evidence["batches"] for finding in monitor.findings] == [7] * found
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -51,6 +51,13 @@ def test_one_empty_step_flushes_an_accumulation_two_are_reported(steps, findings
     assert len(empty(consecutive_empty=steps)) == findings
 
 
+def test_batches_left_out_in_a_framework_are_not_reported_once_training_goes_on():
+    line = Location("train.py", 12, "training_step", via="lightning")
+    assert empty(step_line=line) == []
+    assert len(empty(step_line=line, trained_before=False, forward_recorded=True)) == 1  # it never returned a loss
+    assert len(empty(step_line=None)) == 1
+
+
 def test_the_number_of_empty_steps_is_a_setting():
     rule = StepWithoutNewGradients(empty_steps=5)
     assert empty(rule, consecutive_empty=4) == []

@@ -80,3 +80,52 @@ def healthy_optimizer_that_clears_itself_without_closure():
         model(torch.randn(8, 4)).square().mean().backward()
         optimizer.step()
     return model
+
+
+class ClearsItself(torch.optim.SGD):
+    def step(self, closure=None):
+        value = super().step(closure)
+        self.zero_grad(set_to_none=False)
+        return value
+
+
+def value_only(make, after=lambda optimizer: None):
+    """The closure, as a framework hands one in, computes nothing: the gradients are there before the step."""
+    torch.manual_seed(0)
+    model = nn.Linear(3, 1)
+    optimizer = make(model.parameters())
+    for _ in range(6):
+        loss = model(torch.randn(8, 3)).square().mean()
+        loss.backward()
+        optimizer.step(loss.detach)
+        after(optimizer)
+    return model
+
+
+def healthy_closure_that_computes_nothing():
+    return value_only(lambda p: torch.optim.Adam(p, lr=0.01), torch.optim.Optimizer.zero_grad)
+
+
+def healthy_closure_that_computes_nothing_and_self_clearing():
+    return value_only(lambda p: ClearsItself(p, lr=0.01, momentum=0.9))
+
+
+def healthy_closure_that_computes_nothing_in_a_line_search():
+    torch.manual_seed(0)
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=2.0)
+    for _ in range(6):
+        x = torch.randn(8, 3)
+        before = [p.detach().clone() for p in model.parameters()]
+        optimizer.zero_grad()
+        loss = model(x).square().mean()
+        loss.backward()
+        for rate in (2.0, 0.5, 0.1):
+            optimizer.param_groups[0]["lr"] = rate
+            optimizer.step(loss.detach)
+            with torch.no_grad():
+                if model(x).square().mean() < loss:
+                    break
+                for p, old in zip(model.parameters(), before, strict=True):
+                    p.copy_(old)
+    return model

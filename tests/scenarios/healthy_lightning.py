@@ -115,3 +115,15 @@ def healthy_manual_with_a_tail():
 
 def healthy_pair():
     return fit(Pair())
+
+
+class LeavesOut(Automatic):
+    """Returns None for the batches it does not want: Lightning then steps on nothing."""
+
+    def training_step(self, batch, index):
+        loss = super().training_step(batch, index)
+        return None if 1 < index < 5 else loss
+
+
+def healthy_batches_left_out():
+    return fit(LeavesOut())

@@ -2,7 +2,8 @@
 
 A pass is known by the exhaustion of the loader's iterator; loaders whose batches are not back-propagated one by one are
 none of training. Frameworks fetch a batch ahead, so the border is the first backward after as many as there were
-batches.
+batches. Lightning asks no loader for more batches than it has: there a pass has ended that had as many backward calls
+as batches when the next one begins.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
+from torch.utils.data import BatchSampler, DistributedSampler, RandomSampler, SequentialSampler
 
 from gradkit.observe import signals
 from gradkit.observe.measure import plain
@@ -96,8 +98,12 @@ class DataPasses(Observer):
     # --- loaders ------------------------------------------------------------------------------------------------------
 
     def loader_started(self, loader: Any) -> None:
-        """A pass over some loader begins."""
-        self._started[id(loader._index_sampler)] = self._backwards
+        """A pass over some loader begins; the one before may have ended though the loader was not asked for more."""
+        key = id(loader._index_sampler)
+        began = self._started.get(key)
+        if began is not None and 2 <= self._backwards - began == _batches(loader):
+            self._ended = (self._backwards, self._backwards - began)
+        self._started[key] = self._backwards
         if self._optimizer is not None and not self._done and self._signals < FREE_SIGNALS:
             self._signals += 1
             self.monitor.resume(self)
@@ -190,3 +196,10 @@ class DataPasses(Observer):
             ),
             source=self._label,
         )
+
+
+def _batches(loader: Any) -> int | None:
+    """The batches of a pass, where torch's own samplers choose them; a length the user computes is not asked for."""
+    chosen = loader.batch_sampler if type(loader.batch_sampler) is BatchSampler else loader.sampler
+    known = type(loader.sampler) in (SequentialSampler, RandomSampler, DistributedSampler)
+    return len(loader) if known and chosen is loader._index_sampler else None

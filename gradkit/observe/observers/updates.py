@@ -65,6 +65,7 @@ class UpdatesObserver(Observer):
         self._said: dict[int, set[str]] = {}
         self._declared: dict[int, set[int]] = {}
         self._loss: Tensor | None = None
+        self._begun: dict[int, bool] = {}  # optimizers in their step, each with whether a closure runs in it
         self._steps = 0
         self._looks = 0
         self._spent = 0.0
@@ -80,6 +81,7 @@ class UpdatesObserver(Observer):
     def before_step(self, optimizer: Optimizer, closure: bool) -> None:
         """Take samples, and look for parameters that should stay."""
         started = time.perf_counter()
+        self._begun[id(optimizer)] = closure
         motion = self._motions.get(id(optimizer))
         if motion is None or not motion.resume(optimizer):
             self._forget(id(optimizer))
@@ -105,11 +107,13 @@ class UpdatesObserver(Observer):
     def after_step(self, optimizer: Optimizer) -> None:
         """Compare, judge when there is enough, and sleep when nothing is open."""
         motion = self._motions.get(id(optimizer))
-        if motion is None:
-            return  # the step had begun before anyone looked
+        closure = self._begun.pop(id(optimizer), None)
+        if motion is None or closure is None:
+            self._loss = None
+            return  # the step had begun before anyone looked: the backward of its closure ended the sleep
         started = time.perf_counter()
         step = max(0, (self.monitor.steps_of(optimizer) or 0) - 1)
-        self._judge_frozen(optimizer, step)
+        self._judge_frozen(optimizer, step, closure)
         motion.measure(optimizer, step, self._loss, self.monitor.reader)
         self._loss = None
         if motion.rows and (not motion.waits or len(motion.rows) >= BLOCK):
@@ -167,6 +171,7 @@ class UpdatesObserver(Observer):
         self._looks += 1
         self._steps = 0
         self._loss = None
+        self._begun.clear()
         self._frozen.clear()
         for motion in list(self._motions.values()):
             motion.release()
@@ -222,8 +227,10 @@ class UpdatesObserver(Observer):
                 )
             )
 
-    def _judge_frozen(self, optimizer: Optimizer, step: int) -> None:
+    def _judge_frozen(self, optimizer: Optimizer, step: int, closure: bool) -> None:
         looks = self._frozen.pop(id(optimizer), None)
+        if looks and closure:
+            looks = [look for look in looks if look.declared or look.stayed(self.monitor.reader)]
         earlier = self._earlier.pop(id(optimizer), {})
         if not looks:
             return

@@ -218,13 +218,20 @@ def _values(name: str, scope: ast.AST) -> list[ast.expr]:
     return found
 
 
-def only_statement(file: str, first_line: int) -> bool:
-    """Whether the function whose text starts at `first_line` is one statement, beside its documentation."""
+def only_returns(file: str, first_line: int, operation: str) -> bool:
+    """Whether the function whose text starts at `first_line` only returns what an operation or a `with` gives."""
     function = function_at(file, first_line)
     body = function.body if function is not None else []
     if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
-        body = body[1:]
-    return len(body) == 1
+        body = body[1:]  # its documentation
+    if len(body) != 1:
+        return False
+    statement = body[0]
+    if isinstance(statement, ast.With):
+        return len(statement.body) == 1 and isinstance(statement.body[0], ast.Return)
+    value = statement.value if isinstance(statement, ast.Return) else None
+    called = value.func if isinstance(value, ast.Call) else value
+    return isinstance(called, ast.Attribute) and called.attr == operation.lstrip(".")
 
 
 def is_unconditional(place: Location, name: str) -> bool:

@@ -232,7 +232,7 @@ class SeveredPaths(Observer):
             line=line if line != place else None,
             conditional=condition is None
             or source.stands_under_condition(condition)
-            or _is_called_under_condition(cut.disabled or cut.site, cut.caller),
+            or _is_called_under_condition(cut),
         )
 
     def _by_answer(self, parameter: Tensor) -> _Proof | None:
@@ -303,14 +303,14 @@ class _Proof:
     conditional: bool
 
 
-def _is_called_under_condition(site: Site, caller: Site | None) -> bool:
-    """Whether a function that does nothing but cut, in its one statement, is called where a condition decides."""
-    call = caller.location() if caller is not None else None
+def _is_called_under_condition(cut: Cut) -> bool:
+    """Whether a function that does nothing but cut is called where a condition decides."""
+    site = cut.disabled or cut.site
+    call = cut.caller.location() if cut.caller is not None else None
     if call is None or site.code is None:
         return False
-    return source.only_statement(
-        shown_name(site.code.co_filename), site.code.co_firstlineno
-    ) and source.stands_under_condition(call)
+    only = source.only_returns(shown_name(site.code.co_filename), site.code.co_firstlineno, cut.operation)
+    return only and source.stands_under_condition(call)
 
 
 def _was_trained(optimizer: Optimizer, parameter: Tensor) -> bool:

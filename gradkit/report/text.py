@@ -32,6 +32,14 @@ _SHOWN = {
 }
 
 
+class _Console(Console):
+    """A console whose reader may leave (`| head`): Rich's own would end the program that is watched."""
+
+    def on_broken_pipe(self) -> None:
+        """Let the error through."""
+        raise  # Rich calls this where it caught the error
+
+
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """Everything one watched run has to say.
@@ -58,12 +66,17 @@ class Report:
         Args:
             stream: Where to write.
             notes: Show notes in full; otherwise they are counted in the last line.
+
+        Raises:
+            OSError: The stream cannot be written to; `BrokenPipeError` where its reader has left.
         """
         stream = stream if stream is not None else sys.stderr
+        if stream is None:  # a process without standard error
+            return
         colour = stream.isatty() and not os.environ.get("NO_COLOR")  # no-color.org: present and not empty
         # A fixed width off a terminal: the same run gives the same text whatever the shell's size.
         width = None if stream.isatty() else 120
-        console = Console(file=stream, width=width, no_color=not colour, highlight=False, soft_wrap=True)
+        console = _Console(file=stream, width=width, no_color=not colour, highlight=False, soft_wrap=True)
         for text in self.parts(notes=notes):
             text.plain = _encodable(text.plain, stream)
             console.print(text, soft_wrap=True)

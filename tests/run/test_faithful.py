@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import textwrap
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from tests.run.processes import NOTHING, python, unwatched_part, watched
+from tests.run.processes import ENVIRONMENT, NOTHING, python, unwatched_part, watched
 
 SURROUNDINGS = r"""
 import sys as _sys
@@ -215,3 +218,35 @@ def test_an_uncaught_exception_of_a_module_has_the_same_traceback(endings: Path)
     bare = python("-m", "failing", cwd=endings)
     assert "runpy" in bare.stderr
     assert unwatched_part(watched("-m", "failing", cwd=endings)) == bare
+
+
+FAULTY = """\
+import contextlib, gradkit, sys, torch
+model = torch.nn.Linear(3, 1)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+with gradkit.watch() if len(sys.argv) > 1 else contextlib.nullcontext():
+    for _ in range(4):
+        model(torch.ones(8, 3)).sum().backward()
+        optimizer.step()
+open("went_on", "w").close()
+sys.exit(3)
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments", [("-m", "gradkit.run", "script.py"), ("script.py", "watched")], ids=["run", "watch"]
+)
+@pytest.mark.parametrize("stream", ["left", "closed"])
+def test_a_reader_of_the_findings_who_leaves_changes_nothing(
+    arguments: tuple[str, ...], stream: str, tmp_path: Path
+) -> None:
+    (tmp_path / "script.py").write_text(FAULTY)
+    reading, writing = os.pipe()
+    os.close(reading)
+    close = ["sh", "-c", 'exec "$@" 2>&-', "sh"] if stream == "closed" else []
+    done = subprocess.run(
+        [*close, sys.executable, *arguments], cwd=tmp_path, env=ENVIRONMENT, stderr=writing, stdout=subprocess.PIPE
+    )
+    os.close(writing)
+    assert (done.returncode, done.stdout) == (3, b"")
+    assert (tmp_path / "went_on").exists()

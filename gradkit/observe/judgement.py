@@ -270,16 +270,20 @@ def _judge_reuse(ledger: Ledger, verdict: Verdict, *, closure: bool) -> None:
     if all(norm == 0.0 for norm in now):
         verdict.empty = True
         return
+    if weights and not _same(values[-2], values[-1]):
+        return  # put back through `.data`
     if len(measured) == len(present):
         then = values[len(present) : 2 * len(present)]
         if not all(map(_same, now, then)):
             ledger.invisible = True
             return
-        if weights and not _same(values[-2], values[-1]):
-            return
     elif ledger.invisible:
         ledger.arm()
         return
+    if not (weights or ledger.reuse_proven):
+        ledger.weighs = True  # whether the weights were put back through `.data` shows the next time
+        return
+    ledger.weighs, ledger.reuse_proven = False, True
     verdict.reused = True
     verdict.concerned = present
 

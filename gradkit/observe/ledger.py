@@ -159,6 +159,9 @@ class Ledger:
         self.held_deposited = False
         self.weight_version = -1
         self.weight_norm: Tensor | None = None
+        self.weighs = False
+        """The probe's weight is measured after every step: a second step on the same gradients is to be settled."""
+        self.reuse_proven = False
         self.parameters: list[Tensor] = []
         self.group_ids: list[tuple[int, ...]] = []
         self.before_closure = Before()
@@ -496,7 +499,11 @@ class Ledger:
 
     def is_steady(self) -> bool:
         """Whether this window, just stepped on, was one of a loop that can be followed the short way; see `Steady`."""
-        return self.began_empty and self.deposits == 1 and not (self.armed or self.held_norms or self.windows_held)
+        return (
+            self.began_empty
+            and self.deposits == 1
+            and not (self.armed or self.held_norms or self.windows_held or self.weighs)
+        )
 
     def enter_closure(self) -> None:
         """Remember what a step with a closure finds."""
@@ -529,9 +536,11 @@ class Ledger:
             present = [index for index, buffer in enumerate(held) if buffer is not None]
             self.held_norms = self.norms_of(present) if present else {}
             self.weight_norm = norms([self.parameters[self.probe].detach()])[0] if self.parameters else None
-        elif self.held_norms:
+        elif self.weight_norm is not None:
             self.held_norms = {}
             self.weight_norm = None
+        if self.weighs:
+            self.weight_norm = norms([self.parameters[self.probe].detach()])[0]
         if verdict.stale or self.windows_held:
             self.windows_held = verdict.stale
         if self.mixed:

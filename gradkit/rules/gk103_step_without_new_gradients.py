@@ -3,7 +3,8 @@
 Reports:    a second step on the very gradients the last step consumed (error); steps with no gradient on any
             parameter while no backward ran at all (warning).
 Why:        the same gradient is applied twice, or the step does nothing; the loss that was meant never reached it.
-Quiet when: new gradients arrived by any means, also by assignment; the weights were put back in between (line search);
+Quiet when: new gradients arrived by any means, also by assignment; the weights were put back in between (line search):
+            that cannot be told the first time it happens after the first steps of a run, so it is said the second time;
             gradients were set by hand and never came from a backward; a single empty step after a pass over the data
             (flushing an accumulation that had no rest); another loss was back-propagated meanwhile (idle heads,
             experts); a framework steps on nothing where a batch is left out, once training goes on.

@@ -146,3 +146,25 @@ def healthy_line_search_that_retries():
             model.load_state_dict(before)
             optimizer.param_groups[0]["lr"] /= 2
     return model
+
+
+def healthy_line_search_that_puts_weights_back_unseen():
+    """The first steps are accepted, later ones retried; `.data` leaves no trace in a parameter's version."""
+    torch.manual_seed(0)
+    model = nn.Linear(4, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    for turn in range(12):
+        x = torch.randn(8, 4)
+        before = [p.data.clone() for p in model.parameters()]
+        optimizer.zero_grad()
+        loss = model(x).square().mean()
+        loss.backward()
+        for rate in (0.01 if turn < 4 else 3.0, 0.3, 0.03):
+            optimizer.param_groups[0]["lr"] = rate
+            optimizer.step()
+            with torch.no_grad():
+                if model(x).square().mean() < loss:
+                    break
+            for p, old in zip(model.parameters(), before, strict=True):
+                p.data.copy_(old)
+    return model

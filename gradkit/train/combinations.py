@@ -88,6 +88,13 @@ COMBINATIONS: tuple[Combination, ...] = (
         lambda c: _by_hand(c) and c.loss.name == "custom",
         lambda c: f"gradient={c.gradient.name} has no derivative of loss=custom; use gradient=autograd.",
     ),
+    Combination(
+        lambda c: c.mode != "evaluate" and c.gradient.name == "both" and not c.trainer.record,
+        lambda c: (
+            "gradient=both records how far the two gradients are apart, which trainer.record=false leaves out; use"
+            " gradient=autograd, or record."
+        ),
+    ),
     # Faults.
     Combination(
         lambda c: c.fault.name != "none" and c.gradient.name == "manual",

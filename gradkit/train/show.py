@@ -38,6 +38,8 @@ def shown(hydra: Hydra, options: Options) -> str:
         return text.getvalue()
     given = parse(overrides, hydra.config_loader)
     check_operators(given)
+    if options.multirun and any(each.is_sweep_override() for each in given):
+        raise ConfigError("-m runs several configurations, of which one is printed here; list them with --dry-run.")
     check_sweeps(given, multirun=False)
     check_groups(given, hydra.config_loader)
     planner = Planner(hydra, lines(each for each in given if each.is_hydra_override()))

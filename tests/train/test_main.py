@@ -84,6 +84,7 @@ def test_cfg_prints_the_composed_configuration(capsys):
     [
         (["--cfg", "job", "--package", "nope"], "'nope'"),
         (["--cfg", "job", "model.hiden=3"], "model.hiden"),
+        (["-m", "seed=1,2", "--cfg", "job"], "--dry-run"),
         (["--info", "defaults", "model=mlpp"], "Did you mean 'mlp'"),
         (["--cfg", "all", "--resolve", "hydra.run.dir=${a}"], "hydra.run.dir"),
     ],

@@ -78,6 +78,11 @@ PAIRS: dict[str, tuple[TrainConfig, str, TrainConfig]] = {
         "model=custom",
         config(gradient=GradientConfig("both"), model=NotebookModel()),
     ),
+    "both without a record": (
+        config(gradient=GradientConfig("both"), trainer=trainer(record=False)),
+        "trainer.record=false",
+        config(gradient=GradientConfig("manual"), trainer=trainer(record=False)),
+    ),
     "manual in bf16-mixed": (
         config(gradient=GradientConfig("manual"), trainer=trainer(precision="bf16-mixed")),
         "bf16-mixed",

@@ -13,7 +13,7 @@ from types import CodeType, FrameType, ModuleType
 import torch
 
 from gradkit.observe import source
-from gradkit.observe.callees import aliases, runs_unknown_code
+from gradkit.observe.callees import Aliases
 from gradkit.observe.sites import is_user_code, line_of, shown_name
 
 MAX_FRAMES = 16
@@ -114,7 +114,7 @@ def may_differentiate_again(stack: Stack, ran: Iterable[tuple[CodeType | None, i
         files = {file for file, _, _ in pending}
     program = _program(files)
     functions = _functions(program)
-    held = aliases(program)
+    aliases = Aliases(program, functions)
     seen = {file for file, _, _ in pending}
     reached = {id(node): (file, node) for name in _IMPLICIT for file, node in functions.get(name, ()) if file in seen}
     pending += [(file, node, None) for file, node in reached.values()]
@@ -127,13 +127,13 @@ def may_differentiate_again(stack: Stack, ran: Iterable[tuple[CodeType | None, i
                 if isinstance(item, ast.Call) and not _has_run(item, lines.get(file, ())):
                     return True
                 continue  # one that has run is known; other functions of that name are not called here
-            for place, target in (*functions.get(name, ()), *held.get(name, ())):
+            for place, target in (*functions.get(name, ()), *aliases.of(name, item)):
                 if id(target) not in reached:
                     reached[id(target)] = (place, target)
                     pending.append((place, target, None))
     handed = {node.id for node in ast.walk(here) if isinstance(node, ast.Name)} - {"self", "cls"} if here else set()
-    unknown = any(runs_unknown_code(node, handed, functions) for node in own if node is not here) or any(
-        runs_unknown_code(node, (), functions) for _, node in reached.values()
+    unknown = any(aliases.runs_unknown_code(node, handed) for node in own if node is not here) or any(
+        aliases.runs_unknown_code(node, ()) for _, node in reached.values()
     )
     return unknown and any(
         name in DIFFERENTIATING and isinstance(item, ast.Call) and not _has_run(item, lines.get(file, ()))

@@ -25,6 +25,7 @@ _IMPLICIT = frozenset({"forward", "__call__", "__init__", "__enter__", "__exit__
 _BY_NAME = frozenset({"import_module", "__import__"})
 
 _GRADKIT = str(Path(__file__).parents[1]) + os.sep
+_RUNNER = str(Path(__file__).parents[1] / "run" / "program.py")
 _TORCH = str(Path(str(torch.__file__)).parent)
 
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)
@@ -53,14 +54,19 @@ class Stack:
         own: int | None = None
         while frame is not None and len(calls) < MAX_FRAMES:
             file = frame.f_code.co_filename
-            if "/site-packages/_pytest/" in file:
-                break  # what calls a test shares no graph with it
+            if "/site-packages/_pytest/" in file or file == _RUNNER:
+                break  # what calls a test, or runs a script, shares nothing with it
             if is_user_code(file):
                 calls.append((frame.f_code, frame.f_lineno))
-            elif own is None and calls and "/site-packages/" in file and not file.startswith(_TORCH):
+            elif own is None and calls and is_of_library(file):
                 own = len(calls)
             frame = frame.f_back
         return cls(tuple(calls), len(calls) if own is None else own)
+
+
+def is_of_library(file: str) -> bool:
+    """Whether a file belongs to an installed library, other than torch."""
+    return "/site-packages/" in file and not file.startswith(_TORCH)
 
 
 def may_differentiate_again(stack: Stack, ran: Iterable[tuple[CodeType | None, int]]) -> bool:
@@ -112,9 +118,9 @@ def may_differentiate_again(stack: Stack, ran: Iterable[tuple[CodeType | None, i
         places = zip(stack.calls, trees, strict=True)
         pending = [(shown_name(code.co_filename), tree, None) for (code, _), tree in places if tree is not None]
         files = {file for file, _, _ in pending}
-    program = _program(files)
-    functions = _functions(program)
-    aliases = Aliases(program, functions)
+    own_files = program(files)
+    functions = _functions(own_files)
+    aliases = Aliases(own_files, functions)
     seen = {file for file, _, _ in pending}
     reached = {id(node): (file, node) for name in _IMPLICIT for file, node in functions.get(name, ()) if file in seen}
     pending += [(file, node, None) for file, node in reached.values()]
@@ -219,7 +225,7 @@ def _functions(files: Iterable[str]) -> dict[str, list[tuple[str, ast.AST]]]:
     return found
 
 
-def _program(files: set[str]) -> set[str]:
+def program(files: set[str]) -> set[str]:
     """`files` and the user's modules they import, and those import.
 
     One of `files` that imports by name may mean its neighbours.
@@ -241,7 +247,7 @@ def _program(files: set[str]) -> set[str]:
         found: set[str] = set()
         by_name = False
         for node in ast.walk(tree) if tree is not None else ():
-            by_name = by_name or _name(node) in _BY_NAME
+            by_name = by_name or last_name(node) in _BY_NAME
             found.update(
                 str(getattr(sys.modules.get(name), "__file__", None)) for name in _imports(node, loaded.get(file))
             )
@@ -280,17 +286,17 @@ def _mentions(node: ast.AST, nested: bool) -> Iterator[tuple[ast.AST, str]]:
     pending = [node]
     while pending:
         item = pending.pop()
-        name = _name(item)
+        name = last_name(item)
         if name is not None:
             yield item, name
         inner = item is not node and isinstance(item, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
         pending += [] if inner and not nested else list(ast.iter_child_nodes(item))
 
 
-def _name(node: ast.AST) -> str | None:
+def last_name(node: ast.AST) -> str | None:
     """The last name of a call, an attribute or a name."""
     if isinstance(node, ast.Call):
-        return _name(node.func)
+        return last_name(node.func)
     if isinstance(node, ast.Attribute):
         return node.attr
     return node.id if isinstance(node, ast.Name) else None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import sys
 
 from torch import Tensor
 
 from gradkit.observe.ledger import Ledger, Mixture, Verdict
 from gradkit.observe.measure import norms
+from gradkit.observe.unseen_writes import may_write_unseen
 
 HAND_MADE_READS = 3
 """Windows without a backward whose changed gradients are read, to tell zeroed ones from hand-written ones."""
@@ -280,7 +282,7 @@ def _judge_reuse(ledger: Ledger, verdict: Verdict, *, closure: bool) -> None:
     elif ledger.invisible:
         ledger.arm()
         return
-    if not (weights or ledger.reuse_proven):
+    if not (weights or ledger.reuse_proven) and may_write_unseen(sys._getframe(1)):
         ledger.weighs = True  # whether the weights were put back through `.data` shows the next time
         return
     ledger.weighs, ledger.reuse_proven = False, True

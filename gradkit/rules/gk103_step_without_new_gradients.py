@@ -4,10 +4,11 @@ Reports:    a second step on the very gradients the last step consumed (error); 
             parameter while no backward ran at all (warning).
 Why:        the same gradient is applied twice, or the step does nothing; the loss that was meant never reached it.
 Quiet when: new gradients arrived by any means, also by assignment; the weights were put back in between (line search):
-            that cannot be told the first time it happens after the first steps of a run, so it is said the second time;
-            gradients were set by hand and never came from a backward; a single empty step after a pass over the data
-            (flushing an accumulation that had no rest); another loss was back-propagated meanwhile (idle heads,
-            experts); a framework steps on nothing where a batch is left out, once training goes on.
+            in a program that may do so past the version counters (`.data`, NumPy) a second step after the first few of
+            a run is said when it happens again; gradients were set by hand and never came from a backward; a single
+            empty step after a pass over the data (flushing an accumulation that had no rest); another loss was back-
+            propagated meanwhile (idle heads, experts); a framework steps on nothing where a batch is left out, once
+            training goes on.
 Remedy:     Call `backward()` once before each `step()`, and step each optimizer once per window.
 Source:     PyTorch API reference, `torch.optim.Optimizer.step`.
 """

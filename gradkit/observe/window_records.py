@@ -7,8 +7,9 @@ someone wants every window.
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradkit.observe import source
 from gradkit.observe.clearing_calls import cleared_between
@@ -20,6 +21,7 @@ from gradkit.observe.sound_windows import SoundWindows
 from gradkit.records import Location, Statement, Window
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from torch.optim import Optimizer
 
     from gradkit.observe.ledger import Ledger, Verdict
@@ -28,6 +30,13 @@ if TYPE_CHECKING:
 
 MAX_NAMED = 3
 """Clearings that one record names."""
+
+
+class _Reported(NamedTuple):
+    number: int
+    """Of the ledger of the optimizer that showed it first."""
+    parameter: weakref.ref[Tensor]
+    """Its first."""
 
 
 class WindowRecords:
@@ -46,7 +55,7 @@ class WindowRecords:
         self._sinks = [on_window] if on_window is not None else []
         self._deep = Deep(monitor.reader) if monitor.deep else None
         self._backward_sites: dict[int, Site] = {}
-        self._reported: dict[tuple[str, tuple[tuple[int, ...], ...]], int] = {}
+        self._reported: dict[tuple[str, tuple[tuple[int, ...], ...]], _Reported] = {}
         self.all_are_wanted = monitor.deep or monitor.engine.needs_every_window or on_window is not None
 
     def add_sink(self, sink: Callable[[Window], None]) -> None:
@@ -152,14 +161,17 @@ class WindowRecords:
         if not judged or self._is_twin(ledger, record):
             return
         for finding in engine.put(record, source=number):
-            self._reported.setdefault((finding.rule, tuple(ledger.group_ids)), ledger.number)
+            key = (finding.rule, tuple(ledger.group_ids))
+            if key not in self._reported or self._reported[key].parameter() is not ledger.parameters[0]:
+                self._reported[key] = _Reported(number, weakref.ref(ledger.parameters[0]))
             self._monitor.halt(finding)
 
     def _is_twin(self, ledger: Ledger, record: Window) -> bool:
         """Whether another optimizer over the same parameters has this finding already: one defect, one finding."""
         code = "GK101" if record.windows_mixed else "GK102" if record.cleared else "GK103" if record.reused else ""
         first = self._reported.get((code, tuple(ledger.group_ids)))
-        return first is not None and first != ledger.number
+        # The parameters of a model that is gone may have had the same identities.
+        return first is not None and first.number != ledger.number and first.parameter() is ledger.parameters[0]
 
 
 def _statements(

@@ -141,3 +141,25 @@ def test_a_closed_stream_costs_nobody_the_training() -> None:
     with gradkit.watch(model, optimizer, report="always", stream=stream) as monitor:
         train(model, optimizer, 2)
     assert monitor.info.steps == 2
+
+
+def test_a_model_that_takes_the_place_of_one_in_memory_is_judged_like_any_other():
+    """Parameters of a model that is gone leave their identities to those of the next."""
+    identities, repeated = set(), 0
+
+    def train():
+        model = torch.nn.Linear(3, 1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(4):
+            model(torch.ones(8, 3)).sum().backward()
+            optimizer.step()
+        return id(model.weight), id(model.bias)
+
+    with gradkit.watch(report="never") as monitor:
+        for number in range(1, 41):
+            both = train()
+            repeated += both in identities
+            identities.add(both)
+            (finding,) = monitor.findings
+            assert (finding.rule, finding.count) == ("GK101", 3 * number)
+    assert repeated, "no identity was used twice: nothing was tested"

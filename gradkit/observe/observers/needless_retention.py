@@ -52,6 +52,9 @@ class _Line:
     option: str
     unused: int = 0
     stacks: set[Stack] = field(default_factory=set)
+    other_calls: bool = False
+    read: tuple[int, int, int] | None = None
+    """How many ways here, differentiations and modules there were when the source was read for `other_calls`."""
 
 
 class NeedlessRetention(Observer):
@@ -157,11 +160,22 @@ class NeedlessRetention(Observer):
                 option=line.option,
                 count=line.unused,
                 nodes=kept.nodes,
-                other_calls=any(may_differentiate_again(stack, self._ran) for stack in line.stacks),
+                other_calls=self._may_differentiate_again(line),
                 location=location,
             ),
             source=kept.place,
         )
+
+    def _may_differentiate_again(self, line: _Line) -> bool:
+        """Whether the source has something that may still use the graphs of a line; read anew when it may have changed.
+
+        Reading takes milliseconds, in a program of many files hundreds of them: too much for every step.
+        """
+        now = (len(line.stacks), len(self._ran), len(sys.modules))
+        if line.read != now:
+            line.read = now
+            line.other_calls = any(may_differentiate_again(stack, self._ran) for stack in line.stacks)
+        return line.other_calls
 
     def stop(self) -> None:
         """Settle the last graphs that are gone."""

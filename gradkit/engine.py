@@ -74,7 +74,6 @@ class Engine:
             self._by_kind.setdefault(rule.kind, []).append(rule)
         self._superseded = {rule.code: rule.supersedes for rule in self.rules if rule.supersedes}
         self._findings: dict[tuple[object, ...], Finding] = {}
-        self._told: set[tuple[object, ...]] = set()
         self._past: dict[tuple[type, object], deque[Any]] = {}
 
     @property
@@ -191,9 +190,9 @@ class Engine:
         if len(self._findings) >= MAX_FINDINGS:
             self.dropped += 1
             return finding
+        is_told = any(_mistake(other) == _mistake(finding) for other in self._findings.values())
         self._findings[key] = finding
-        if self._on_finding is not None and _mistake(finding) not in self._told:
-            self._told.add(_mistake(finding))
+        if self._on_finding is not None and not is_told:
             self._on_finding(finding)
         return finding
 

@@ -247,7 +247,7 @@ def program(files: set[str]) -> set[str]:
         found: set[str] = set()
         by_name = False
         for node in ast.walk(tree) if tree is not None else ():
-            by_name = by_name or last_name(node) in _BY_NAME
+            by_name = by_name or source.last_name(node) in _BY_NAME
             found.update(
                 str(getattr(sys.modules.get(name), "__file__", None)) for name in _imports(node, loaded.get(file))
             )
@@ -286,17 +286,8 @@ def _mentions(node: ast.AST, nested: bool) -> Iterator[tuple[ast.AST, str]]:
     pending = [node]
     while pending:
         item = pending.pop()
-        name = last_name(item)
+        name = source.last_name(item)
         if name is not None:
             yield item, name
         inner = item is not node and isinstance(item, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
         pending += [] if inner and not nested else list(ast.iter_child_nodes(item))
-
-
-def last_name(node: ast.AST) -> str | None:
-    """The last name of a call, an attribute or a name."""
-    if isinstance(node, ast.Call):
-        return last_name(node.func)
-    if isinstance(node, ast.Attribute):
-        return node.attr
-    return node.id if isinstance(node, ast.Name) else None

@@ -88,9 +88,7 @@ class Aliases:
 
         Attributes and keywords are told apart by nothing but their names, so they count only where one is called.
         """
-        node = mention.func if isinstance(mention, ast.Call) else mention
-        while isinstance(node, ast.Subscript):
-            node = node.value
+        node = _without_index(mention.func if isinstance(mention, ast.Call) else mention)
         owner, is_variable = _MODULE, isinstance(node, ast.Name)
         for function in self._around.get(id(mention), ()) if is_variable else ():
             if name in self._variables[function] or name in self._parameters[function]:
@@ -116,7 +114,7 @@ class Aliases:
                 continue
             if isinstance(call.func, ast.Call):
                 return True
-            name = _last_name(call.func)
+            name = source.last_name(_without_index(call.func))
             if isinstance(call.func, ast.Subscript):
                 if name not in self._listed or name in self._open:
                     return True
@@ -129,11 +127,9 @@ class Aliases:
         return False
 
 
-def _last_name(node: ast.expr) -> str:
-    """The name of a variable or attribute, also where an element of it is taken; empty for anything else."""
-    if isinstance(node, ast.Subscript):
-        return _last_name(node.value)
-    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+def _without_index(node: ast.AST) -> ast.AST:
+    """The container an element is taken from; anything else as it is."""
+    return _without_index(node.value) if isinstance(node, ast.Subscript) else node
 
 
 def _bindings(node: ast.AST) -> Iterator[tuple[str | ast.Name | ast.arg, ast.expr]]:
@@ -159,7 +155,7 @@ def _references(value: ast.expr, functions: Collection[str]) -> Iterator[ast.exp
     if isinstance(value, ast.Lambda):
         yield value
     elif isinstance(value, (ast.Name, ast.Attribute)):
-        if _last_name(value) in functions:
+        if source.last_name(value) in functions:
             yield value
     elif isinstance(value, (*_HOLDERS, ast.Call)):
         for child in ast.iter_child_nodes(value):

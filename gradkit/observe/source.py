@@ -34,6 +34,15 @@ def parse(file: str) -> ast.Module | None:
     return _tree(file, "".join(lines)) if lines else None
 
 
+def last_name(node: ast.AST) -> str | None:
+    """The last name of a call, an attribute or a name."""
+    if isinstance(node, ast.Call):
+        return last_name(node.func)
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else None
+
+
 def line_text(file: str, line: int) -> str:
     """One line of a source file without its indentation; empty when the text is not available."""
     return line_of_file(file, line).strip()

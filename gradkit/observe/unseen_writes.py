@@ -6,7 +6,7 @@ import ast
 from types import FrameType
 
 from gradkit.observe import source
-from gradkit.observe.ahead import Stack, is_of_library, last_name, program
+from gradkit.observe.ahead import Stack, is_of_library, program
 from gradkit.observe.sites import is_user_code, shown_name
 
 UNSEEN = frozenset(
@@ -29,4 +29,4 @@ def may_write_unseen(frame: FrameType | None) -> bool:
     if not files:
         return True
     trees = [source.parse(file) for file in program(files)]
-    return any(tree is None or any(last_name(node) in UNSEEN for node in ast.walk(tree)) for tree in trees)
+    return any(tree is None or any(source.last_name(node) in UNSEEN for node in ast.walk(tree)) for tree in trees)

@@ -148,6 +148,8 @@ def _over_stepped(forward: Forward, root: nn.Module, stepped: set[int]) -> list[
 
     A part left out of the optimizer is meant to stay as it is, in eval mode too, whether or not its parameters say so.
     """
+    if not forward.inactive_over_gradients:
+        return []
     parents = {id(child): module for module in root.modules() for child in module.children()}
     found = []
     for layer in forward.inactive_over_gradients:

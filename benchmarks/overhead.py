@@ -40,7 +40,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import gradkit
-from gradkit.observe.forwards import FORWARDS
+from gradkit.observe.taps.forwards import FORWARDS
 
 RESULT = Path(__file__).parent / "results" / "overhead.json"
 

@@ -34,16 +34,16 @@ from torch import nn
 from torch.nn import functional as F
 
 from gradkit.store import Complaints, RunStore
-from gradkit.train.context import JobContext
+from gradkit.train.command.display import Display
 from gradkit.train.data.batches import BUFFERS, CHUNK_ROWS
 from gradkit.train.data.staging import Ring
-from gradkit.train.display import Display
+from gradkit.train.running.context import JobContext
+from gradkit.train.running.session import Session
 from gradkit.train.schema import TrainConfig
 from gradkit.train.schema.data import SyntheticData
 from gradkit.train.schema.loop import InferenceConfig, TrainerConfig
 from gradkit.train.schema.models import GradientConfig, LogisticModel, LossConfig
 from gradkit.train.schema.optimizers import ScheduleConfig, SgdOptimizer
-from gradkit.train.session import Session
 
 BATCHES = (64, 1024, 16384)
 BUDGET = {64: 1.30, 1024: 1.25, 16384: 1.10}
@@ -187,7 +187,7 @@ def trainer_epoch(features: torch.Tensor, targets: torch.Tensor, batch: int, ste
 def manual_against_autograd(batch: int, dimensions: int, pairs: int, repeats: int = 2000) -> dict[str, float]:
     """Forward and gradient of logistic regression: autograd's time over the hand-derived one's."""
     from gradkit.train.gradients import build_gradient
-    from gradkit.train.losses import build_loss
+    from gradkit.train.loop.losses import build_loss
     from gradkit.train.models import build_model
 
     torch.manual_seed(0)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import linecache
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+"""Where gradkit itself lies: nothing else may depend on how deep a file of it stands."""
 
 
 def lines_of_file(file: str) -> list[str]:

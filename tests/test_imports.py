@@ -160,7 +160,7 @@ def test_the_training_program_does_not_need_them_either():
 
 @pytest.mark.parametrize("needed", ["hydra", "lightning"])
 def test_a_package_that_is_needed_would_be_missed(needed):
-    program = "import gradkit.train.compose, gradkit.train.loop"
+    program = "import gradkit.train.command.compose, gradkit.train.loop.steps"
     done = fresh(program, without=(needed,))
     assert done.returncode != 0
     assert "ModuleNotFoundError" in done.stderr.splitlines()[-1]

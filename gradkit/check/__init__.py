@@ -1,6 +1,6 @@
 """Gradient checks and verified properties of a training step; each name is loaded on first use.
 
-The functions live in private modules so that `gradkit.check.module` is always the function, and so that
+The functions live in `gradkit.check.engine` so that `gradkit.check.module` is always the function, and so that
 `python -m gradkit.check --help` answers without importing torch.
 """
 
@@ -10,30 +10,30 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gradkit.check._accumulation import accumulation as accumulation
-    from gradkit.check._errors import CheckFailedError as CheckFailedError
-    from gradkit.check._errors import CheckInputError as CheckInputError
-    from gradkit.check._function import function as function
-    from gradkit.check._gradients import gradients as gradients
-    from gradkit.check._independence import batch_independence as batch_independence
-    from gradkit.check._independence import causality as causality
-    from gradkit.check._inference import inference as inference
-    from gradkit.check._module import module as module
-    from gradkit.check._overfit import overfit as overfit
-    from gradkit.check._result import CheckResult as CheckResult
+    from gradkit.check.engine.accumulation import accumulation as accumulation
+    from gradkit.check.engine.errors import CheckFailedError as CheckFailedError
+    from gradkit.check.engine.errors import CheckInputError as CheckInputError
+    from gradkit.check.engine.function import function as function
+    from gradkit.check.engine.gradients import gradients as gradients
+    from gradkit.check.engine.independence import batch_independence as batch_independence
+    from gradkit.check.engine.independence import causality as causality
+    from gradkit.check.engine.inference import inference as inference
+    from gradkit.check.engine.module import module as module
+    from gradkit.check.engine.overfit import overfit as overfit
+    from gradkit.check.engine.result import CheckResult as CheckResult
 
 _HOMES = {
-    "accumulation": "_accumulation",
-    "batch_independence": "_independence",
-    "causality": "_independence",
-    "function": "_function",
-    "gradients": "_gradients",
-    "inference": "_inference",
-    "module": "_module",
-    "overfit": "_overfit",
-    "CheckFailedError": "_errors",
-    "CheckInputError": "_errors",
-    "CheckResult": "_result",
+    "accumulation": "accumulation",
+    "batch_independence": "independence",
+    "causality": "independence",
+    "function": "function",
+    "gradients": "gradients",
+    "inference": "inference",
+    "module": "module",
+    "overfit": "overfit",
+    "CheckFailedError": "errors",
+    "CheckInputError": "errors",
+    "CheckResult": "result",
 }
 
 __all__ = [
@@ -54,7 +54,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    value = getattr(importlib.import_module(f"{__name__}.engine.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import gradkit
-from gradkit.check.schema import DTYPES, SWEPT, TARGETS, CheckConfig
+from gradkit.check.command.schema import DTYPES, SWEPT, TARGETS, CheckConfig
 from gradkit.config.commands import Parser, answer, say
 from gradkit.config.fields import range_in_words, type_in_words
 from gradkit.config.folder import configs_folder
@@ -78,7 +78,7 @@ def _run(arguments: Sequence[str]) -> int:
     validate(config, found.trust)
     if found.cfg:
         return say(text)
-    from gradkit.check._command import run
+    from gradkit.check.command.answer import run
 
     return run(config, found.trust)
 

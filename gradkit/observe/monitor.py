@@ -16,19 +16,24 @@ from torch.optim import Optimizer
 
 from gradkit.engine import Engine, select_rules
 from gradkit.errors import ConfigError, HygieneError, did_you_mean
-from gradkit.findings import Finding, Severity
-from gradkit.observe import hooks, judgement
-from gradkit.observe.hooks import TAP
-from gradkit.observe.ledger import Ledger, Verdict
-from gradkit.observe.measure import Reader
+from gradkit.findings import Finding
+from gradkit.observe.books import judgement
+from gradkit.observe.books.followed import Followed
+from gradkit.observe.books.ledger import Ledger
+from gradkit.observe.books.optimizers import OptimizerBook
+from gradkit.observe.books.verdict import Verdict
+from gradkit.observe.halting import halting
 from gradkit.observe.observer import Observer
-from gradkit.observe.optimizers import OptimizerBook, living_optimizers
+from gradkit.observe.program.living import living_optimizers
+from gradkit.observe.program.sites import Site, find_site
 from gradkit.observe.roster import Roster
-from gradkit.observe.sites import Site, find_site
-from gradkit.observe.steady import is_capturing
+from gradkit.observe.taps import tap
+from gradkit.observe.taps.tap import TAP
 from gradkit.observe.targets import sort_targets
-from gradkit.observe.unused_forwards import UnusedForwards
-from gradkit.observe.window_records import WindowRecords
+from gradkit.observe.tensors.buffers import is_capturing
+from gradkit.observe.tensors.measure import Reader
+from gradkit.observe.windows.records import WindowRecords
+from gradkit.observe.witnesses.unused_forwards import UnusedForwards
 from gradkit.records import Gap, Record, RunInfo, Window
 
 if TYPE_CHECKING:
@@ -98,7 +103,7 @@ class Monitor(OptimizerBook):
         self.rules = select_rules(
             (select,) if isinstance(select, str) else select, (ignore,) if isinstance(ignore, str) else ignore, settings
         )
-        self.halt_on = _halting(halt_on)
+        self.halt_on = halting(halt_on)
         self.engine = Engine(self.rules, on_finding)
         self._suppressed = suppressed or (lambda finding: False)
         self._stream = stream
@@ -368,7 +373,7 @@ class Monitor(OptimizerBook):
                 self._windows.put(ledger, _CLEAN, elsewhere, None, judged=False)
             return
         if self._open:
-            running = hooks.steps_on_stack() - 1
+            running = tap.steps_on_stack() - 1
             del self._open[running:]  # steps that raised never came to their post hook
         nested = ledger in self._open
         outer = next((other for other in self._open if _shares(other, ledger)), None) if self._open else None
@@ -417,9 +422,8 @@ class Monitor(OptimizerBook):
             if is_steady and self._leaves_only_the_ledger():
                 windows = self._roster.wakes_at - self.backwards_seen - 1
                 if windows >= 1 and len(TAP.monitors) == 1:
-                    TAP.short.begin(
-                        self, ledger, optimizer, windows, self._windows.short_writer(ledger, optimizer, _CLEAN)
-                    )
+                    writer = self._windows.short_writer(ledger, optimizer, _CLEAN)
+                    TAP.short.begin(Followed(self, ledger), optimizer, windows, writer)
             return
         try:
             if ledger.number in self._wrapped:
@@ -553,18 +557,3 @@ def watch(*targets: Any, **options: Any) -> Monitor:
 def _shares(first: Ledger, second: Ledger) -> bool:
     ids = {number for group in first.group_ids for number in group}
     return any(number in ids for group in second.group_ids for number in group)
-
-
-def _halting(halt_on: str | Sequence[str] | None) -> Callable[[Finding], bool]:
-    if halt_on is None:
-        return lambda finding: False
-    words = (halt_on,) if isinstance(halt_on, str) else tuple(halt_on)
-    severities = {severity.value: severity for severity in Severity}
-    codes = [word for word in words if word not in severities]
-    if codes:
-        try:
-            select_rules(codes)
-        except ConfigError as error:
-            raise ConfigError(f"halt_on takes 'error', 'warning', 'note' or rule codes. {error}") from None
-    least = min((severities[word].rank for word in words if word in severities), default=3)
-    return lambda finding: finding.severity.rank >= least or any(finding.rule.startswith(code) for code in codes)

@@ -9,8 +9,6 @@ and no others: those it does not override are never called. One that has seen en
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -45,7 +43,7 @@ class Observer:
         return ()
 
     def start(self) -> None:
-        """The monitor begins to run; attach what is needed (see `gradkit.observe.points`)."""
+        """The monitor begins to run; attach what is needed (see `gradkit.observe.taps.patches`)."""
 
     def stop(self) -> None:
         """The monitor has stopped: detach everything and judge what is still open."""
@@ -67,23 +65,6 @@ class Observer:
 
     def after_step(self, optimizer: Optimizer) -> None:
         """That step is over."""
-
-
-def all_observers() -> list[type[Observer]]:
-    """Every observer of `gradkit.observe.observers`, in order of module names."""
-    package = importlib.import_module("gradkit.observe.observers")
-    found: list[type[Observer]] = []
-    for info in sorted(pkgutil.iter_modules(package.__path__), key=lambda info: info.name):
-        module = importlib.import_module(f"{package.__name__}.{info.name}")
-        found += [
-            item
-            for item in vars(module).values()
-            if isinstance(item, type)
-            and issubclass(item, Observer)
-            and item.kinds
-            and item.__module__ == module.__name__
-        ]
-    return found
 
 
 def overridden(observer: Observer, event: str) -> Any:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import math
+import pkgutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from gradkit.errors import HygieneError
-from gradkit.observe.hooks import TAP
-from gradkit.observe.observer import EVENTS, Observer, all_observers, overridden
+from gradkit.observe.observer import EVENTS, Observer, overridden
+from gradkit.observe.taps.tap import TAP
 
 if TYPE_CHECKING:
     from gradkit.observe.monitor import Monitor
@@ -73,7 +75,7 @@ class Roster:
     def pause(self, observer: Observer, backwards: float = math.inf) -> None:
         """Tell an observer no event until that many further backward calls have begun; a sleeping observer is free.
 
-        Whoever wakes up ends the short way (`gradkit.observe.steady`) for all, so a long sleep ends where another one
+        Whoever wakes up ends the short way (`taps.short_way`) for all, so a long sleep ends where another one
         ends if that is between an eighth earlier and twice as late.
         """
         self._unlisten(observer)
@@ -125,3 +127,20 @@ class _Deaf:
 
     def put(self, record: Record, source: object = None) -> None:
         """Nothing."""
+
+
+def all_observers() -> list[type[Observer]]:
+    """Every observer of `gradkit.observe.observers`, in order of module names."""
+    package = importlib.import_module("gradkit.observe.observers")
+    found: list[type[Observer]] = []
+    for info in sorted(pkgutil.iter_modules(package.__path__), key=lambda info: info.name):
+        module = importlib.import_module(f"{package.__name__}.{info.name}")
+        found += [
+            item
+            for item in vars(module).values()
+            if isinstance(item, type)
+            and issubclass(item, Observer)
+            and item.kinds
+            and item.__module__ == module.__name__
+        ]
+    return found

@@ -10,8 +10,8 @@ import gradkit
 from gradkit.config.commands import answer, say
 from gradkit.config.wording import one_line
 from gradkit.errors import ConfigError, HygieneError
-from gradkit.train.options import Options, read_options
-from gradkit.train.signals import StopSignals
+from gradkit.train.command.options import Options, read_options
+from gradkit.train.running.signals import StopSignals
 
 HALTED = 1
 """Exit status when `watch.halt_on` ended the run."""
@@ -43,7 +43,7 @@ def _answer(arguments: Sequence[str]) -> int:
 def _run(options: Options) -> int:
     if options.show == "help":
         from gradkit.config.folder import configs_folder
-        from gradkit.train.usage import help_text
+        from gradkit.train.command.usage import help_text
 
         return say(help_text(configs_folder(), options.overrides))
     if options.show == "version":
@@ -56,9 +56,9 @@ def _run(options: Options) -> int:
 
 
 def _plan_and_launch(options: Options) -> int:
-    from gradkit.train.compose import session
-    from gradkit.train.plan import make_plan
-    from gradkit.train.show import shown
+    from gradkit.train.command.compose import session
+    from gradkit.train.command.plan import make_plan
+    from gradkit.train.command.show import shown
 
     with session(options.config_dir) as hydra:
         if options.show is not None:
@@ -66,7 +66,7 @@ def _plan_and_launch(options: Options) -> int:
         plan = make_plan(hydra, options.overrides, multirun=options.multirun, trust=options.trust, rank=process_rank())
         if options.dry_run:
             return say(plan.in_words())
-        from gradkit.train.launch import launch
+        from gradkit.train.command.launch import launch
 
         return launch(hydra, plan, options.trust)
 

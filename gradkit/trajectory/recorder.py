@@ -14,7 +14,8 @@ from torch.optim import Optimizer
 
 from gradkit.errors import ConfigError
 from gradkit.observe.monitor import Monitor
-from gradkit.observe.names import living_roots, plain_name
+from gradkit.observe.program.living import living_roots
+from gradkit.observe.program.names import plain_name
 from gradkit.trajectory.measure import dot, gradients_of, moments, norm, numbers, projection, wide
 from gradkit.trajectory.samples import SampleHooks, samples_in
 from gradkit.trajectory.values import ParameterPrint, Trajectory

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.compiler import is_compiling
 from torch.utils._pytree import tree_leaves
 
-from gradkit.observe.forwards import hook_all_modules, unhook
-from gradkit.observe.instrument import compiled_code_exists
-from gradkit.observe.signals import COMPILING
+from gradkit.observe.taps.forwards import hook_all_modules, unhook
+from gradkit.observe.taps.signals import COMPILING
+from gradkit.observe.taps.uncompiled import compiled_code_exists
 from gradkit.trajectory.measure import directions, wide
 
 if TYPE_CHECKING:

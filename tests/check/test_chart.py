@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from gradkit.check._chart import write_chart
+from gradkit.check.command.chart import write_chart
 from gradkit.errors import ConfigError
 from tests.report.browser import load, needs_browser
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from gradkit.check.__main__ import main
-from gradkit.check.schema import TARGETS
+from gradkit.check.command.schema import TARGETS
 
 
 def run(capsys, *arguments):

@@ -8,8 +8,8 @@ import importlib
 import pytest
 
 
-@pytest.mark.parametrize("name", ["_gradients", "_bounds", "_module", "_result"])
+@pytest.mark.parametrize("name", ["gradients", "bounds", "module", "result"])
 def test_examples_of_the_docstrings(name):
-    found = doctest.testmod(importlib.import_module(f"gradkit.check.{name}"))
+    found = doctest.testmod(importlib.import_module(f"gradkit.check.engine.{name}"))
     assert found.attempted > 0
     assert found.failed == 0

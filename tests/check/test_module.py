@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from gradkit.check import CheckInputError, accumulation, module, overfit
-from gradkit.check._module import directions_for
+from gradkit.check.engine.module import directions_for
 from tests.check.whole_models import batch_of, cross_entropy, models
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)

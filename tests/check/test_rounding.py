@@ -9,11 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradkit.check._bounds import simulation, student_factor
-from gradkit.check._differences import derivative
-from gradkit.check._engine import build, by_reverse
-from gradkit.check._precision import FORMATS, round_randomly, spacing
-from gradkit.check._subject import Subject
+from gradkit.check.engine.bounds import simulation, student_factor
+from gradkit.check.engine.differences import derivative
+from gradkit.check.engine.methods import build, by_reverse
+from gradkit.check.engine.precision import FORMATS, round_randomly, spacing
+from gradkit.check.engine.subject import Subject
 
 LOW = [torch.float32, torch.bfloat16, torch.float16]
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from gradkit.check import gradients
-from gradkit.check._targets import BUILT_IN
-from gradkit.check.schema import DTYPES, TARGETS
+from gradkit.check.command.schema import DTYPES, TARGETS
+from gradkit.check.command.targets import BUILT_IN
 
 FUSED = ("logistic_fused", "logistic_with_logits", "softmax_cross_entropy", "mlp")
 PLAIN = ("square", "sine_of_square", "vector_mean")

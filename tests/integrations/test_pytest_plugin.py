@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gradkit.integrations._pytest_summary import lines, merge
-from gradkit.observe.hooks import TAP
+from gradkit.observe.taps.tap import TAP
 from gradkit.report.json_report import schema
 from tests.integrations.plugin_runs import ALONE, LOOP, counts, entry_point, run_pytest
 
@@ -63,7 +63,8 @@ def test_the_fixture_fails_a_test_that_forgot_to_clear_and_passes_its_twin(pytes
 @pytest.mark.parametrize("text", ["train(zero=False)", "train(zero=True)"])
 def test_without_fixture_marker_or_option_nothing_is_watched(pytester: pytest.Pytester, text: str) -> None:
     result = run(
-        pytester, f"def test_it():\n    {text}\n    from gradkit.observe.hooks import TAP\n    assert not TAP.monitors"
+        pytester,
+        f"def test_it():\n    {text}\n    from gradkit.observe.taps.tap import TAP\n    assert not TAP.monitors",
     )
     result.assert_outcomes(passed=1)
     result.stdout.no_fnmatch_line("*gradkit*")
@@ -254,7 +255,7 @@ def test_with_the_option_a_clean_session_says_what_it_watched(pytester: pytest.P
 
 def test_tests_that_fail_or_skip_before_their_body_leave_nothing_attached(pytester: pytest.Pytester) -> None:
     text = """
-from gradkit.observe.hooks import TAP
+from gradkit.observe.taps.tap import TAP
 
 @pytest.fixture
 def broken():

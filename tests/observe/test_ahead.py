@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from gradkit.observe import ahead as module
-from gradkit.observe.ahead import Stack, may_differentiate_again
-from gradkit.observe.sites import is_user_code
+from gradkit.observe.program.sites import is_user_code
+from gradkit.observe.source import ahead as module
+from gradkit.observe.source.ahead import Stack, may_differentiate_again
 
 
 @pytest.fixture(autouse=True)
@@ -240,7 +240,7 @@ def test_without_its_source_anything_may_follow() -> None:
 PROGRAM = """
 import sys
 {imports}
-from gradkit.observe.ahead import Stack, may_differentiate_again
+from gradkit.observe.source.ahead import Stack, may_differentiate_again
 
 def train():
     for step in range(1):

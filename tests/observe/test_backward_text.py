@@ -5,7 +5,7 @@ import textwrap
 
 import pytest
 
-from gradkit.observe.backward_text import none_place
+from gradkit.observe.source.answers import none_place
 
 
 def place_of(body, argument=1, arguments=2):

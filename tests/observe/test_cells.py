@@ -10,8 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from gradkit.observe import source
-from gradkit.observe.sites import Site, shown_name
+from gradkit.observe.program.sites import Site, shown_name
+from gradkit.observe.source.clearings import missing
 from gradkit.records import Location
 
 
@@ -70,5 +70,5 @@ def _place(path: Path, line: int) -> Location:
 def test_in_a_flat_script_only_clearings_of_the_loop_around_the_step_are_named(tmp_path: Path) -> None:
     path = tmp_path / "script.py"
     path.write_text(SCRIPT)
-    assert [item.location.line for item in source.missing(_place(path, 6), _place(path, 7))] == [4]
-    assert source.missing(_place(path, 9), _place(path, 10)) == []
+    assert [item.location.line for item in missing(_place(path, 6), _place(path, 7))] == [4]
+    assert missing(_place(path, 9), _place(path, 10)) == []

@@ -4,8 +4,8 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 import gradkit
-from gradkit.observe import graph
-from gradkit.observe.custom_backward import Answers
+from gradkit.observe.tensors import graph
+from gradkit.observe.witnesses.backward_answers import Answers
 
 
 class Plus(torch.autograd.Function):

@@ -7,7 +7,7 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import gradkit
-from gradkit.observe import steady
+from gradkit.observe.taps import short_way
 from gradkit.records import Window
 
 
@@ -151,7 +151,7 @@ def masked_from_the_middle_on(parameters: list[torch.nn.Parameter], number: int)
 @pytest.mark.parametrize("kind", OPTIMIZERS)
 def test_norms_are_those_of_what_the_step_was_given_whatever_it_does_to_the_gradients(kind, between) -> None:
     torch.manual_seed(0)
-    parameters = [torch.nn.Parameter(torch.randn(3)) for _ in range(steady.MANY)]
+    parameters = [torch.nn.Parameter(torch.randn(3)) for _ in range(short_way.MANY)]
     optimizer = OPTIMIZERS[kind](parameters)
     found: list[Window] = []
     given: list[float] = []
@@ -185,7 +185,7 @@ def test_norms_are_right_when_a_hook_clears_the_gradients_after_the_step() -> No
 
 
 def test_an_idle_parameter_loses_no_window() -> None:
-    parameters = [torch.nn.Parameter(torch.ones(())) for _ in range(steady.MANY + 1)]
+    parameters = [torch.nn.Parameter(torch.ones(())) for _ in range(short_way.MANY + 1)]
     optimizer = torch.optim.SGD(parameters, lr=0.0)
     found: list[Window] = []
     with gradkit.watch(optimizer, deep=True, on_window=found.append, report="never", select=["GK101"]):
@@ -193,7 +193,7 @@ def test_an_idle_parameter_loses_no_window() -> None:
             optimizer.zero_grad()
             torch.stack(parameters if number % 3 == 0 else parameters[1:]).sum().backward()
             optimizer.step()
-    given = [(steady.MANY + (number % 3 == 0)) ** 0.5 for number in range(80)]
+    given = [(short_way.MANY + (number % 3 == 0)) ** 0.5 for number in range(80)]
     assert [window.deep and window.deep.grad_norm_l2 for window in found] == pytest.approx(given)
 
 

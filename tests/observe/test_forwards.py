@@ -7,8 +7,10 @@ import torch
 from torch import nn
 
 import gradkit
-from gradkit.observe.forwards import FORWARDS, ForwardListener
-from gradkit.observe.instrument import INSTRUMENT, Witness, compiled_code_exists
+from gradkit.observe.taps.forwards import FORWARDS, ForwardListener
+from gradkit.observe.taps.mode import INSTRUMENT
+from gradkit.observe.taps.uncompiled import compiled_code_exists
+from gradkit.observe.taps.witness import Witness
 
 
 class Listener(ForwardListener):

@@ -7,7 +7,8 @@ from collections import deque
 import pytest
 import torch
 
-from gradkit.observe.holders import find_holder, living_tensors
+from gradkit.observe.program.holders import find_holder
+from gradkit.observe.program.living import living_tensors
 
 
 def tensor():

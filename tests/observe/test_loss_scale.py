@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from gradkit.observe.loss_scale import scale_of
+from gradkit.observe.tensors.loss_scale import scale_of
 
 TARGETS = torch.tensor([0, 1, 2, -100, 1, 0])
 

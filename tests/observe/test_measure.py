@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from gradkit.observe.measure import FREE_READS, Reader, norms
+from gradkit.observe.tensors.measure import FREE_READS, Reader, norms
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])

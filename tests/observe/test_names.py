@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gradkit.observe.names import Namer, living_roots, plain_name
+from gradkit.observe.program.living import living_roots
+from gradkit.observe.program.names import Namer, plain_name
 
 
 @pytest.mark.parametrize(

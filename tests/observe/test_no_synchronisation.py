@@ -92,8 +92,8 @@ def test_deep_mode_on_a_cpu_does_not_wait_either():
 
 def test_deep_values_of_a_device_are_read_in_blocks(monkeypatch):
     # Everything on a device is not plain; on a CPU, where nobody waits, nothing else is either if it is said not to be.
-    monkeypatch.setattr("gradkit.observe.sound_windows.is_plain", lambda gradients: False)
-    monkeypatch.setattr("gradkit.observe.deep.is_plain", lambda gradients: False)
+    monkeypatch.setattr("gradkit.observe.windows.sound.is_plain", lambda gradients: False)
+    monkeypatch.setattr("gradkit.observe.windows.deep.is_plain", lambda gradients: False)
     model, optimizer, step = training(to_none)
     with gradkit.watch(model, optimizer, deep=True, report="never") as monitor:
         for _ in range(WARM_STEPS):

@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 import gradkit
-from gradkit.observe.hooks import TAP
-from gradkit.observe.one_thread import OneThread
+from gradkit.observe.taps.one_thread import OneThread
+from gradkit.observe.taps.tap import TAP
 from tests.run.processes import watched
 
 THREE_AT_ONCE = """\

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gradkit.observe.recording_rate import RecordingRate
+from gradkit.observe.books.recording_rate import RecordingRate
 
 MODEL = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1))
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 import gradkit
-from gradkit.observe.measure import Reader
-from gradkit.observe.samples import SAMPLE, SAMPLED_WINDOWS, Samples
+from gradkit.observe.books.samples import SAMPLE, SAMPLED_WINDOWS, Samples
+from gradkit.observe.tensors.measure import Reader
 
 Change = Callable[[Tensor], object]
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gradkit.observe import source
+from gradkit.observe.source import reading
+from gradkit.observe.source.clearings import clearings
 
 
 def written(folder: Path, text: str) -> str:
@@ -34,22 +35,22 @@ def written(folder: Path, text: str) -> str:
     ],
 )
 def test_statements_that_clear_are_known_by_their_looks(tmp_path: Path, line: str, clears: bool) -> None:
-    assert [item.line for item in source.clearings(written(tmp_path, f"\n{line}\n"))] == ([2] if clears else [])
+    assert [item.line for item in clearings(written(tmp_path, f"\n{line}\n"))] == ([2] if clears else [])
 
 
 @pytest.mark.parametrize("text", ["%matplotlib inline\noptimizer.zero_grad()\n", "def broken(:\n", "\0", ""])
 def test_text_that_is_not_python_holds_no_statements(tmp_path: Path, text: str) -> None:
     file = written(tmp_path, text)
-    assert source.clearings(file) == []
+    assert clearings(file) == []
 
 
 def test_a_missing_file_says_nothing(tmp_path: Path) -> None:
     missing = str(tmp_path / "gone.py")
-    assert source.clearings(missing) == []
-    assert source.line_text(missing, 1) == ""
+    assert clearings(missing) == []
+    assert reading.line_text(missing, 1) == ""
 
 
 def test_the_returned_loss_is_found_below_decorators(tmp_path: Path) -> None:
     file = written(tmp_path, "@hook\ndef step(x):\n    if x:\n        return\n    return x\n")
-    assert source.return_line(file, 1) == 5
-    assert source.return_line(file, 3) is None
+    assert reading.return_line(file, 1) == 5
+    assert reading.return_line(file, 3) is None

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 import gradkit
-from gradkit.observe import steady
-from gradkit.observe.hooks import TAP
-from gradkit.observe.sound_windows import SoundWindows
-from gradkit.observe.steady import OFF
+from gradkit.observe.taps import short_way
+from gradkit.observe.taps.short_way import OFF
+from gradkit.observe.taps.tap import TAP
+from gradkit.observe.windows.sound import SoundWindows
 from gradkit.records import Window
 
 ZEROING = ("GK101", "GK102", "GK103")
@@ -28,7 +28,7 @@ CALM = 6
 @pytest.fixture(autouse=True, params=[1, 1000], ids=["many", "few"])
 def _many(request, monkeypatch):
     """The few parameters of these tests are followed as many are, and as few."""
-    monkeypatch.setattr(steady, "MANY", request.param)
+    monkeypatch.setattr(short_way, "MANY", request.param)
 
 
 class Loop:
@@ -286,7 +286,7 @@ def test_every_window_is_recorded_as_if_followed_all_along(deed, deep):
     assert all((window.deep is None) == (not deep) for window in long)
     lost = [window for window in short if window.deep is None]
     # Of a step that raised nothing is read any more.
-    assert len(lost) == (len(short) if not deep else 2 if deed == "step_raises" and steady.MANY == 1 else 0)
+    assert len(lost) == (len(short) if not deep else 2 if deed == "step_raises" and short_way.MANY == 1 else 0)
     for mine, theirs in zip(short, long, strict=True):
         if mine.deep is not None and theirs.deep is not None:
             assert astuple(mine.deep) == pytest.approx(astuple(theirs.deep), nan_ok=True)
@@ -331,7 +331,7 @@ def test_a_mistake_in_writing_a_record_is_said_and_the_loop_goes_on_being_follow
     with gradkit.watch(loop.optimizer, report="never", deep=True, select=[*ZEROING, "GK900"]) as monitor:
         for _ in range(CALM + 70):
             loop.sound()
-    is_late = steady.MANY == 1
+    is_late = short_way.MANY == 1
     assert [finding.rule for finding in monitor.findings] == (["GK900"] if is_late == (failing == "after_step") else [])
     assert monitor.info.steps == monitor.info.backwards == CALM + 70
     assert not monitor._open
@@ -375,9 +375,9 @@ def test_a_mistake_on_the_short_way_is_said_and_does_not_reach_the_loop(place, m
         loss.backward()
         with monkeypatch.context() as patch:
             if place == "before_step":
-                patch.setattr(steady, "len", broken, raising=False)  # also when the ledger is told of it
+                patch.setattr(short_way, "len", broken, raising=False)  # also when the ledger is told of it
             if place == "after_step":
-                patch.setattr(steady, "reference", broken)
+                patch.setattr(short_way, "reference", broken)
             loop.optimizer.step()
         for _ in range(3):
             loop.sound()

@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 import gradkit
-from gradkit.observe.checksums import changed, checksum
-from gradkit.observe.measure import Reader
-from gradkit.observe.motion import BLOCK, Sample
+from gradkit.observe.books.motion import BLOCK, Sample
 from gradkit.observe.observers.membership import MembershipObserver
 from gradkit.observe.observers.updates import UpdatesObserver
+from gradkit.observe.tensors.checksums import changed, checksum
+from gradkit.observe.tensors.measure import Reader
 from tests.rules.membership import Net, train, watched
 
 

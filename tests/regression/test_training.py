@@ -12,13 +12,13 @@ import torch
 
 from gradkit.config.folder import configs_folder
 from gradkit.store import Complaints, RunStore
-from gradkit.train.compose import session as hydra_session
-from gradkit.train.context import JobContext
-from gradkit.train.display import Display
-from gradkit.train.job import make_fabric
-from gradkit.train.plan import make_plan
+from gradkit.train.command.compose import session as hydra_session
+from gradkit.train.command.display import Display
+from gradkit.train.command.plan import make_plan
+from gradkit.train.running.context import JobContext
+from gradkit.train.running.job import make_fabric
+from gradkit.train.running.session import Session
 from gradkit.train.schema import GROUPS, TrainConfig
-from gradkit.train.session import Session
 from gradkit.trajectory import ParameterPrint, Trajectory
 from gradkit.trajectory.measure import weight_print
 

@@ -14,7 +14,7 @@ from tests.run.processes import ENVIRONMENT, Ended
 SERVER = r"""
 import json, os, runpy, sys
 import torch, gradkit.run.merge, gradkit.report.sarif
-from gradkit.observe.observer import all_observers
+from gradkit.observe.roster import all_observers
 all_observers()
 torch.set_num_threads(1)
 # What torch imports late, at the first optimizer and the first step.

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from gradkit.observe.monitor import Monitor
-from gradkit.observe.observer import EVENTS, all_observers
+from gradkit.observe.observer import EVENTS
+from gradkit.observe.roster import all_observers
 from gradkit.rules import all_rules
 from tests.scenarios.harness import Scenario, found, run, scenarios
 

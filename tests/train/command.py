@@ -30,9 +30,9 @@ def execute(config, context):
 
 if os.environ.get("NO_TORCH"):  # an import of it ends the process with a traceback
     sys.modules.update(torch=None, lightning=None)
-module = types.ModuleType("gradkit.train.job")
+module = types.ModuleType("gradkit.train.running.job")
 module.execute = execute
-sys.modules["gradkit.train.job"] = module
+sys.modules["gradkit.train.running.job"] = module
 """
 
 

@@ -13,16 +13,18 @@ import torch
 
 from gradkit.store import read_manifest
 from gradkit.train.__main__ import main
-from gradkit.train.checkpoints import Checkpoints
-from gradkit.train.compose import session
-from gradkit.train.context import JobContext
-from gradkit.train.job import execute
-from gradkit.train.plan import Planner
-from gradkit.train.validate import check
+from gradkit.train.command.compose import session
+from gradkit.train.command.plan import Planner
+from gradkit.train.command.validate import check
+from gradkit.train.running.checkpoints import Checkpoints
+from gradkit.train.running.context import JobContext
+from gradkit.train.running.job import execute
 
 # Torch and Lightning are imported once, in the server that all children are forked from.
 FORK_SERVER = multiprocessing.get_context("forkserver")
-FORK_SERVER.set_forkserver_preload(["gradkit.train.session", "gradkit.train.__main__", "gradkit.train.job"])
+FORK_SERVER.set_forkserver_preload(
+    ["gradkit.train.running.session", "gradkit.train.__main__", "gradkit.train.running.job"]
+)
 
 
 def train(*overrides: str) -> int:

@@ -11,8 +11,8 @@ from gradkit.config import arguments, fields, wording
 from gradkit.config import folder as folder_module
 from gradkit.config.folder import configs_folder
 from gradkit.errors import ConfigError
-from gradkit.train.compose import compose, session
-from gradkit.train.plan import make_plan
+from gradkit.train.command.compose import compose, session
+from gradkit.train.command.plan import make_plan
 from gradkit.train.schema import GROUPS, TrainConfig, data
 
 # What each choice needs besides itself to be complete.

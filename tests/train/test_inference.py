@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from gradkit.train.accounting import graph_nodes, inference_cost
-from gradkit.train.inference import inference
+from gradkit.train.evaluation.accounting import graph_nodes, inference_cost
+from gradkit.train.evaluation.inference import inference
 
 MODES = ("tracked", "no_grad", "inference_mode", "detach", "requires_grad_false")
 

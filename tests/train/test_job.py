@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from gradkit.store import read_events, read_manifest
-from gradkit.train.checkpoints import BEST, load
-from gradkit.train.evaluate import metrics
+from gradkit.train.evaluation.evaluate import metrics
+from gradkit.train.running.checkpoints import BEST, load
 from tests.train.runs import assert_same_weights, command, final_weights, train, train_arm, train_in_child, train_into
 
 QUICK = ("trainer.epochs=3", "trainer.accelerator=cpu")
@@ -320,7 +320,7 @@ def test_the_real_command_prints_what_a_person_needs(tmp_path: Path) -> None:
 
 
 def nan_weights() -> None:
-    from gradkit.train.session import Session
+    from gradkit.train.running.session import Session
 
     original = Session.run
 

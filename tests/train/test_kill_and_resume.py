@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gradkit.store import read_events, read_manifest
-from gradkit.train.loop import TrainingLoop, Window
+from gradkit.train.loop.steps import TrainingLoop, Window
 from tests.train.runs import assert_same_weights, train, train_in_child, train_into
 
 # Dropout draws from the global generator, Adam and the cosine have state, three micro-batches leave a short tail, and

@@ -2,7 +2,7 @@
 
 import torch
 
-from gradkit.train.live_bytes import LiveBytes
+from gradkit.train.evaluation.live_bytes import LiveBytes
 
 
 def test_live_bytes_are_those_of_the_tensors_alive():

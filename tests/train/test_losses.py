@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gradkit.errors import ConfigError
-from gradkit.train.losses import Penalty, build_loss, smooth
+from gradkit.train.loop.losses import Penalty, build_loss, smooth
 from gradkit.train.models import build_model
 from gradkit.train.schema.models import CustomLoss, LogisticModel, LossConfig, MlpModel, NotebookModel
 

@@ -12,13 +12,13 @@ import gradkit
 from gradkit.errors import ConfigError
 from gradkit.train import __main__ as entry
 from gradkit.train.__main__ import main
-from gradkit.train.signals import EXIT_STATUS
+from gradkit.train.running.signals import EXIT_STATUS
 from tests.train.command import environment, train
 
 LIGHT = """
 import json, sys
 from gradkit.train.__main__ import main
-from gradkit.train.signals import EXIT_STATUS
+from gradkit.train.running.signals import EXIT_STATUS
 status = main(json.loads(sys.argv[1]))
 heavy = [name for name in ("torch", "lightning", "hydra", "omegaconf", "sklearn") if name in sys.modules]
 print(json.dumps([status, heavy]))

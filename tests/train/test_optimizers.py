@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from gradkit.errors import ConfigError
-from gradkit.train.optimizers import TAKES_SPARSE, build_optimizer, detect_sparse
+from gradkit.train.loop.optimizers import TAKES_SPARSE, build_optimizer, detect_sparse
 from gradkit.train.schema.optimizers import (
     AdagradOptimizer,
     AdamOptimizer,

@@ -8,8 +8,8 @@ import pytest
 
 from gradkit.config.arguments import as_argument
 from gradkit.errors import ConfigError
-from gradkit.train.compose import session
-from gradkit.train.plan import make_plan
+from gradkit.train.command.compose import session
+from gradkit.train.command.plan import make_plan
 from gradkit.train.schema.data import delimiter_character
 from tests.train.command import train
 

@@ -5,9 +5,9 @@ import pytest
 
 from gradkit.errors import ConfigError, GradkitError, RunFolderError
 from gradkit.store import plain
-from gradkit.train.compose import session
-from gradkit.train.plan import Plan, _folders, make_plan
-from gradkit.train.stored import check_same_run, read_stored
+from gradkit.train.command.compose import session
+from gradkit.train.command.plan import Plan, _folders, make_plan
+from gradkit.train.running.stored import check_same_run, read_stored
 
 
 def planned(*overrides: str, multirun: bool = False, rank: int = 0, config_dir: Path | None = None) -> Plan:

@@ -13,10 +13,10 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 
 from gradkit.errors import DataError, HygieneError
 from gradkit.store import read_events, read_manifest
-from gradkit.train.loop import Progress, TrainingLoop
-from gradkit.train.processes import run_in_processes
+from gradkit.train.loop.steps import Progress, TrainingLoop
+from gradkit.train.running.processes import run_in_processes
+from gradkit.train.running.signals import StopSignals
 from gradkit.train.schema.loop import TrainerConfig
-from gradkit.train.signals import StopSignals
 from tests.train.runs import FORK_SERVER, _child, assert_same_weights, train_in_child
 
 # Dropout draws from each process's own generator.

@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import lr_scheduler
 
 from gradkit.errors import ConfigError
-from gradkit.train.schedules import Schedule, build_schedule
+from gradkit.train.loop.schedules import Schedule, build_schedule
 from gradkit.train.schema.optimizers import (
     CosineSchedule,
     OneCycleSchedule,

@@ -3,9 +3,9 @@ import pytest
 from gradkit.config.fields import fields_of
 from gradkit.config.folder import configs_folder
 from gradkit.errors import ConfigError
-from gradkit.train.options import OPTIONS, REFUSED, read_options
+from gradkit.train.command.options import OPTIONS, REFUSED, read_options
+from gradkit.train.command.usage import default_choices, help_text, presets
 from gradkit.train.schema import GROUPS, TrainConfig
-from gradkit.train.usage import default_choices, help_text, presets
 
 
 def test_help_names_every_choice_every_default_key_and_every_option():

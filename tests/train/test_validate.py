@@ -6,8 +6,9 @@ import pytest
 
 from gradkit.config.ranges import check_ranges
 from gradkit.errors import ConfigError
-from gradkit.train import validate
-from gradkit.train.combinations import COMBINATIONS
+from gradkit.train.command import validate
+from gradkit.train.command.combinations import COMBINATIONS
+from gradkit.train.command.validate import check, nearest_path
 from gradkit.train.schema import TrainConfig
 from gradkit.train.schema.data import (
     BreastCancerData,
@@ -37,7 +38,6 @@ from gradkit.train.schema.optimizers import (
     SgdOptimizer,
     WarmupSchedule,
 )
-from gradkit.train.validate import check, nearest_path
 
 
 def config(**parts) -> TrainConfig:

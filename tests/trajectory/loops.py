@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from gradkit.observe.instrument import compiled_code_exists
+from gradkit.observe.taps.uncompiled import compiled_code_exists
 from gradkit.trajectory import Recording, Trajectory
 
 OPTIMIZERS: dict[str, Any] = {

@@ -49,8 +49,8 @@ def measured(settings: InferenceSettings) -> dict[str, float]:
     import torch
     from torch import nn
 
-    from gradkit.train.accounting import graph_size, live_bytes, median_seconds
-    from gradkit.train.inference import inference
+    from gradkit.train.evaluation.accounting import graph_size, live_bytes, median_seconds
+    from gradkit.train.evaluation.inference import inference
 
     torch.manual_seed(settings.seed)
     layers: list[nn.Module] = []

@@ -20,9 +20,9 @@ STOPPED = (130, 143)
 
 def resolved(overrides: Sequence[str]) -> dict[str, Any]:
     """See `Program`."""
-    from gradkit.train.compose import session
-    from gradkit.train.plan import Planner
-    from gradkit.train.validate import check
+    from gradkit.train.command.compose import session
+    from gradkit.train.command.plan import Planner
+    from gradkit.train.command.validate import check
 
     with session() as hydra:
         config = Planner(hydra).arm([*overrides, "seed=0"]).config

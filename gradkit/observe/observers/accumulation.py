@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from gradkit.observe import signals
-from gradkit.observe.hooks import TAP
-from gradkit.observe.loss_scale import LossScale, MeanLoss, scale_of
 from gradkit.observe.observer import Observer
-from gradkit.observe.places import locate
-from gradkit.observe.sites import Site, find_site
+from gradkit.observe.program.sites import Site, find_site
+from gradkit.observe.source.places import locate
+from gradkit.observe.taps import signals
+from gradkit.observe.taps.tap import TAP
+from gradkit.observe.tensors.loss_scale import LossScale, MeanLoss, scale_of
 from gradkit.records import Accumulation
 
 if TYPE_CHECKING:

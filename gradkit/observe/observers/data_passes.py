@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from torch.utils.data import BatchSampler, DistributedSampler, RandomSampler, SequentialSampler
 
-from gradkit.observe import signals
-from gradkit.observe.measure import plain
 from gradkit.observe.observer import Observer
-from gradkit.observe.places import locate
-from gradkit.observe.sites import Site, find_site
+from gradkit.observe.program.sites import Site, find_site
+from gradkit.observe.source.places import locate
+from gradkit.observe.taps import signals
+from gradkit.observe.tensors.measure import plain
 from gradkit.records import Pass
 
 if TYPE_CHECKING:

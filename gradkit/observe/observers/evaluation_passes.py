@@ -18,15 +18,18 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from gradkit.observe import graph, signals
-from gradkit.observe.dropout import FunctionalDropout, has_drawn, random_state
-from gradkit.observe.forwards import FORWARDS, Forward, ForwardListener
+from gradkit.observe.books.recording_rate import RecordingRate
+from gradkit.observe.books.stretches import Stretch
 from gradkit.observe.observer import Observer
-from gradkit.observe.places import locate
-from gradkit.observe.points import Point
-from gradkit.observe.recording_rate import RecordingRate
-from gradkit.observe.sites import is_user_code
-from gradkit.observe.stretches import Stretch, storage_of, way_here
+from gradkit.observe.program.sites import is_user_code, way_here
+from gradkit.observe.source.places import locate
+from gradkit.observe.taps import signals
+from gradkit.observe.taps.forwards import FORWARDS, Forward, ForwardListener
+from gradkit.observe.taps.patches import Point
+from gradkit.observe.tensors import graph
+from gradkit.observe.tensors.memory import storage_of
+from gradkit.observe.tensors.random_state import has_drawn, random_state
+from gradkit.observe.witnesses.dropout import FunctionalDropout
 from gradkit.records import EvaluationPass
 
 if TYPE_CHECKING:

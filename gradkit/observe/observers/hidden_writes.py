@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from gradkit.observe.instrument import INSTRUMENT
 from gradkit.observe.observer import Observer
-from gradkit.observe.places import locate
-from gradkit.observe.sites import Site, find_site
-from gradkit.observe.transforms import has_own_memory
-from gradkit.observe.writes import Write, Writes
+from gradkit.observe.program.sites import Site, find_site
+from gradkit.observe.source.places import locate
+from gradkit.observe.taps.mode import INSTRUMENT
+from gradkit.observe.tensors.transforms import has_own_memory
+from gradkit.observe.witnesses.writes import Write, Writes
 from gradkit.records import HiddenWrite
 
 if TYPE_CHECKING:

@@ -13,14 +13,16 @@ from torch.compiler import is_compiling
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from gradkit.errors import HygieneError
-from gradkit.observe.belonging import Model, home_of, models
-from gradkit.observe.held_back import HeldBack
-from gradkit.observe.hooks import TAP
+from gradkit.observe.books.held_back import HeldBack
+from gradkit.observe.books.outsiders import Outsider, Outsiders, held_ids
 from gradkit.observe.observer import Observer
-from gradkit.observe.optimizers import living_optimizers
-from gradkit.observe.outsiders import Outsider, Outsiders, held_ids, leaves, state
-from gradkit.observe.places import locate
-from gradkit.observe.sites import Site, find_site
+from gradkit.observe.program.belonging import Model, home_of, models
+from gradkit.observe.program.living import living_optimizers
+from gradkit.observe.program.sites import Site, find_site
+from gradkit.observe.source.places import locate
+from gradkit.observe.taps.tap import TAP
+from gradkit.observe.tensors.buffers import state
+from gradkit.observe.tensors.graph import leaves
 from gradkit.records import Membership, ParameterInfo
 
 if TYPE_CHECKING:

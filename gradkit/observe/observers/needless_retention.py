@@ -15,11 +15,11 @@ from typing import Any
 
 from torch import Tensor
 
-from gradkit.observe import graph
-from gradkit.observe.ahead import Stack, may_differentiate_again
 from gradkit.observe.observer import Observer
-from gradkit.observe.places import locate
-from gradkit.observe.sites import Site, find_site
+from gradkit.observe.program.sites import Site, find_site
+from gradkit.observe.source.ahead import Stack, may_differentiate_again
+from gradkit.observe.source.places import locate
+from gradkit.observe.tensors import graph
 from gradkit.records import Retention
 
 ATTENTION = 40

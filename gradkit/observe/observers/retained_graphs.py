@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from gradkit.observe import graph, holders
-from gradkit.observe.instrument import INSTRUMENT, Witness, tensors_in
 from gradkit.observe.observer import Observer
-from gradkit.observe.outsiders import state
-from gradkit.observe.places import locate
-from gradkit.observe.sites import Site, find_site
+from gradkit.observe.program import holders
+from gradkit.observe.program.living import living_tensors
+from gradkit.observe.program.sites import find_site
+from gradkit.observe.source.places import locate
+from gradkit.observe.taps.mode import INSTRUMENT
+from gradkit.observe.tensors import graph
+from gradkit.observe.tensors.buffers import state
+from gradkit.observe.witnesses.lines import Lines
 from gradkit.records import GraphCensus
 from gradkit.rules.gk202_graph_retained_across_steps import GraphRetainedAcrossSteps
 
@@ -42,23 +45,6 @@ MAX_TOTALS = 64
 """Living tensors, the newest, among which the total of many losses is looked for."""
 LINES_AFTER = 3
 """Growths in a row after which one window is instrumented for the lines of its operations."""
-
-
-class _Lines(Witness):
-    """Writes the user's line of each operation of one window into the metadata of its node."""
-
-    def __init__(self, monitor: Monitor, key: str) -> None:
-        super().__init__(monitor)
-        self.key = key
-
-    def called(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any, before: Any) -> None:
-        """Remember the line of each new node; a view or an in-place result keeps the line it has."""
-        site: Site | None = None
-        for tensor in tensors_in(result, 2):
-            node: Any = tensor.grad_fn  # torch's stubs know no metadata
-            if node is not None and self.key not in node.metadata:
-                site = site or find_site(3)
-                node.metadata[self.key] = site
 
 
 class RetainedGraphs(Observer):
@@ -84,7 +70,7 @@ class RetainedGraphs(Observer):
         self._distance = FIRST_DISTANCE
         self._leaf: weakref.ref[Tensor] | None = None
         self._left: tuple[int, int] | None = None
-        self._lines = _Lines(monitor, self._line_key)
+        self._lines = Lines(monitor, self._line_key)
         self._instrumented = False
 
     @property
@@ -205,7 +191,7 @@ class RetainedGraphs(Observer):
     def _search(self, windows: set[int], retained: bool, total: bool) -> GraphCensus:
         """One pass over the living tensors; the record of this step with what was found."""
         marks = {id(mark) for window, _, ref in self._marks if window in windows and (mark := ref()) is not None}
-        tensors = holders.living_tensors()
+        tensors = living_tensors()
         kept = [tensor for tensor in tensors if self._reaches(tensor.grad_fn, marks)]
         del tensors
         tensor = max(kept[-MAX_TOTALS:], key=self._windows_below, default=None) if total else self._chosen(kept)

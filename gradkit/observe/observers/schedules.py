@@ -2,70 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 import weakref
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch.compiler import is_compiling
-
 from gradkit.errors import HygieneError
-from gradkit.observe.hooks import TAP
-from gradkit.observe.motion import largest
+from gradkit.observe.books.motion import largest
 from gradkit.observe.observer import Observer
-from gradkit.observe.places import locate
-from gradkit.observe.points import Point, unseen_by_warnings
-from gradkit.observe.sites import Site, find_site
+from gradkit.observe.program.sites import Site, find_site
+from gradkit.observe.source.places import locate
+from gradkit.observe.taps.schedulers import _POINTS, _is_constructing
+from gradkit.observe.taps.tap import TAP
 from gradkit.records import ScheduleStep
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
-
-# Classes of torch that define a `step` of their own beside the base class's. ReduceLROnPlateau takes a measured value
-# and may well be told one before training.
-_CLASSES = ("LRScheduler", "SequentialLR", "ChainedScheduler", "CosineAnnealingWarmRestarts")
-
-
-def _watched_step(original: Callable[..., Any], point: Point) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def step(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if is_compiling() or not point.listeners:
-            return original(self, *args, **kwargs)
-        # A composed scheduler steps its parts; only what the user called counts.
-        outermost = [listener for listener in point.listeners if listener.enter()]
-        try:
-            for listener in outermost:
-                listener.scheduler_steps(self, bool(args or kwargs))
-            return original(self, *args, **kwargs)
-        finally:
-            for listener in outermost:
-                listener.leave()
-
-    return unseen_by_warnings(step)
-
-
-def _points() -> list[Point]:
-    points = []
-    for name in _CLASSES:
-        owner = getattr(torch.optim.lr_scheduler, name)
-        if "step" in owner.__dict__:
-            label = f"torch.optim.lr_scheduler.{name}.step"
-            points.append(
-                Point(label, functools.partial(getattr, torch.optim.lr_scheduler, name), "step", _watched_step)
-            )
-    return points
-
-
-_POINTS = _points()
-
-
-def _is_constructing(scheduler: Any) -> bool:
-    """Whether this is the step every scheduler makes in its constructor."""
-    if hasattr(scheduler, "_is_initial"):
-        return bool(scheduler._is_initial)
-    return not getattr(scheduler, "_step_count", 1)  # torch before 2.7
 
 
 @dataclass(slots=True)

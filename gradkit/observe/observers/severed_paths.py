@@ -2,7 +2,7 @@
 
 Parameters without a gradient in the first steps are only a suspicion: a head that is not used looks the same. One
 instrumented window follows their values; what the loss depends on is asked of the autograd graph. What is proven then
-holds for those steps; that it held for the whole run is judged at its end (`gradkit.observe.held_cuts`).
+holds for those steps; that it held for the whole run is judged at its end (`gradkit.observe.books.held_cuts`).
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
 from gradkit.errors import HygieneError
-from gradkit.observe import graph, source
-from gradkit.observe.backward_text import none_place
-from gradkit.observe.checksums import checksum
-from gradkit.observe.custom_backward import Answers
-from gradkit.observe.held_cuts import HeldCut
-from gradkit.observe.instrument import INSTRUMENT
-from gradkit.observe.names import living_roots
+from gradkit.observe.books.held_cuts import HeldCut
 from gradkit.observe.observer import Observer
-from gradkit.observe.places import locate
-from gradkit.observe.sites import find_site, shown_name
-from gradkit.observe.taint import Cut, Taint
+from gradkit.observe.program.living import living_roots
+from gradkit.observe.program.sites import find_site, shown_name
+from gradkit.observe.source.answers import none_place
+from gradkit.observe.source.conditions import only_returns, stands_under_condition
+from gradkit.observe.source.places import locate
+from gradkit.observe.taps.mode import INSTRUMENT
+from gradkit.observe.tensors import graph
+from gradkit.observe.tensors.checksums import checksum
+from gradkit.observe.witnesses.backward_answers import Answers
+from gradkit.observe.witnesses.taint import Cut, Taint
 from gradkit.records import CutPath, Location
 from gradkit.rules.gk203_severed_gradient_path import SeveredGradientPath
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from gradkit.observe.monitor import Monitor
-    from gradkit.observe.sites import Site
+    from gradkit.observe.program.sites import Site
 
 FIRST_SLEEP = 64
 """Backward calls between the first windows and the next look; each later distance is four times as long."""
@@ -230,9 +231,7 @@ class SeveredPaths(Observer):
             cause=cut.cause,
             place=place,
             line=line if line != place else None,
-            conditional=condition is None
-            or source.stands_under_condition(condition)
-            or _is_called_under_condition(cut),
+            conditional=condition is None or stands_under_condition(condition) or _is_called_under_condition(cut),
         )
 
     def _by_answer(self, parameter: Tensor) -> _Proof | None:
@@ -248,7 +247,7 @@ class SeveredPaths(Observer):
             cause="backward",
             place=places[0],
             line=lines[0],
-            conditional=None in places or any(line is None or source.stands_under_condition(line) for line in lines),
+            conditional=None in places or any(line is None or stands_under_condition(line) for line in lines),
         )
 
     def _is_copy(self, parameters: Sequence[Tensor]) -> bool:
@@ -309,8 +308,8 @@ def _is_called_under_condition(cut: Cut) -> bool:
     call = cut.caller.location() if cut.caller is not None else None
     if call is None or site.code is None:
         return False
-    only = source.only_returns(shown_name(site.code.co_filename), site.code.co_firstlineno, cut.operation)
-    return only and source.stands_under_condition(call)
+    only = only_returns(shown_name(site.code.co_filename), site.code.co_firstlineno, cut.operation)
+    return only and stands_under_condition(call)
 
 
 def _was_trained(optimizer: Optimizer, parameter: Tensor) -> bool:

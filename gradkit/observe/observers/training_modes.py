@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from gradkit.observe import signals
-from gradkit.observe.forwards import FORWARDS, Forward, ForwardListener
 from gradkit.observe.observer import Observer
-from gradkit.observe.places import locate
-from gradkit.observe.sites import Site, find_site
+from gradkit.observe.program.sites import Site, find_site
+from gradkit.observe.source.places import locate
+from gradkit.observe.taps import signals
+from gradkit.observe.taps.forwards import FORWARDS, Forward, ForwardListener
 from gradkit.records import ModeStep
 
 if TYPE_CHECKING:

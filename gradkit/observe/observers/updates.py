@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from gradkit.observe.belonging import models
-from gradkit.observe.held_back import HeldBack
-from gradkit.observe.motion import BLOCK, RATIOS, Frozen, Motion, judge_frozen, largest
+from gradkit.observe.books.held_back import HeldBack
+from gradkit.observe.books.motion import BLOCK, RATIOS, Frozen, Motion, judge_frozen, largest
 from gradkit.observe.observer import Observer
-from gradkit.observe.places import locate
-from gradkit.observe.sites import find_site
+from gradkit.observe.program.belonging import models
+from gradkit.observe.program.sites import find_site
+from gradkit.observe.source.places import locate
 from gradkit.records import FrozenUpdate, Location, Stillness, UpdateSizes
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from gradkit.train.loop import TrainingLoop
+from gradkit.train.loop.steps import TrainingLoop
 
 
 def loop_with_fault(name: str) -> type[TrainingLoop]:

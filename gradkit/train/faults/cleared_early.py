@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradkit.train.loop import TrainingLoop
+from gradkit.train.loop.steps import TrainingLoop
 
 RULE = "GK102"
 

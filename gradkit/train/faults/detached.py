@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from gradkit.train.loop import TrainingLoop
+from gradkit.train.loop.steps import TrainingLoop
 
 RULE = "GK203"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 
-from gradkit.train.loop import TrainingLoop
+from gradkit.train.loop.steps import TrainingLoop
 
 RULE = "GK402"
 

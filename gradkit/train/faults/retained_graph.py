@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from gradkit.train.loop import TrainingLoop
+from gradkit.train.loop.steps import TrainingLoop
 
 RULE = "GK202"
 

@@ -12,7 +12,7 @@ from gradkit.train.gradients.both import BothGradients
 from gradkit.train.gradients.logistic import FusedLogistic
 from gradkit.train.gradients.manual import ManualGradient
 from gradkit.train.gradients.method import GradientMethod
-from gradkit.train.losses import LossFunction, Penalty
+from gradkit.train.loop.losses import LossFunction, Penalty
 from gradkit.train.models import Logistic
 from gradkit.train.schema.models import GradientConfig, LossConfig
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from gradkit.train.losses import LossFunction, Penalty
+from gradkit.train.loop.losses import LossFunction, Penalty
 
 
 class AutogradGradient:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from gradkit.errors import ConfigError
-from gradkit.train.losses import smooth
+from gradkit.train.loop.losses import smooth
 from gradkit.train.schema.models import LossConfig
 
 _SMALLEST_SLOPE = 9.999999960041972e-13

@@ -14,7 +14,7 @@ from gradkit.train.gradients.loss_derivatives import logit_derivative
 from gradkit.train.gradients.method import accumulate
 from gradkit.train.gradients.mlp import MlpDerivation
 from gradkit.train.gradients.notebook import NotebookDerivation
-from gradkit.train.losses import LossFunction, Penalty
+from gradkit.train.loop.losses import LossFunction, Penalty
 from gradkit.train.models import Logistic, Mlp, Notebook
 from gradkit.train.schema.models import LossConfig
 

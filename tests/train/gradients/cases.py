@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gradkit.train.gradients import GradientMethod, build_gradient
-from gradkit.train.losses import build_loss
+from gradkit.train.loop.losses import build_loss
 from gradkit.train.models import build_model
 from gradkit.train.schema.models import GradientConfig, LogisticModel, LossConfig, MlpModel, ModelConfig, NotebookModel
 

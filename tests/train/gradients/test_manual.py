@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from gradkit.errors import ConfigError
 from gradkit.train.gradients import build_gradient
-from gradkit.train.losses import build_loss
+from gradkit.train.loop.losses import build_loss
 from gradkit.train.models import build_model
 from gradkit.train.schema.models import (
     CnnDigitsModel,

@@ -8,7 +8,7 @@ from torch import distributed, multiprocessing
 from torch.nn.parallel import DistributedDataParallel
 
 from gradkit.train.gradients import build_gradient
-from gradkit.train.losses import build_loss
+from gradkit.train.loop.losses import build_loss
 from gradkit.train.models import build_model
 from gradkit.train.schema.models import GradientConfig, LossConfig, MlpModel
 from tests.train.gradients.cases import batch

@@ -6,9 +6,9 @@ from sklearn.datasets import load_breast_cancer
 from torch import Tensor
 
 from gradkit.train.gradients import build_gradient
-from gradkit.train.losses import build_loss
+from gradkit.train.loop.losses import build_loss
+from gradkit.train.loop.optimizers import build_optimizer
 from gradkit.train.models import build_model
-from gradkit.train.optimizers import build_optimizer
 from gradkit.train.schema.models import GradientConfig, LogisticModel, LossConfig, MlpModel, ModelConfig, NotebookModel
 from gradkit.train.schema.optimizers import (
     AdagradOptimizer,

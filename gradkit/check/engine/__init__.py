@@ -1,0 +1,1 @@
+"""The checks themselves and what they stand on: methods, references, error bounds, judgement."""

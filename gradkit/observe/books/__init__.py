@@ -1,0 +1,1 @@
+"""What is known of one optimizer, parameter or model; weak, and gone with it."""

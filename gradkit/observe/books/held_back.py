@@ -1,0 +1,101 @@
+"""Records about parameters that nobody updates, held back until nobody can update them any more."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from gradkit.observe.taps.tap import TAP
+from gradkit.observe.tensors.checksums import changed, checksum
+from gradkit.observe.tensors.measure import Reader
+from gradkit.records import Record
+
+
+@dataclass(slots=True)
+class _Held:
+    """One record with the parameters it is about.
+
+    Attributes:
+        record: The record.
+        source: What it is about, for the engine.
+        living: Parameters whose owner lives, by identity, each with its first checksum.
+        owners: Their owners; a parameter is let go of with its owner.
+        moved: One was updated after all.
+    """
+
+    record: Record
+    source: object
+    living: dict[int, tuple[Tensor, Tensor | None]]
+    owners: list[weakref.ref[Any]] = field(default_factory=list)
+    moved: bool = False
+
+
+class HeldBack:
+    """Keeps such records until watching ends and forgets those whose parameters were updated after all.
+
+    Gradients that go unused for some steps may belong to a layer that is updated every tenth step by hand, or to one
+    that a second stage will train; a learning rate of 0 may be raised. Nothing is looked at before the end: a parameter
+    is compared when its owner is freed or, at the latest, when watching stops. It is kept alive for that no longer than
+    its owner lives.
+
+    Args:
+        reader: Brings checksums to the host.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._held: list[_Held] = []
+
+    def keep(self, record: Record, source: object, parameters: Sequence[tuple[Tensor, Tensor | None, object]]) -> None:
+        """Hold a record back.
+
+        Args:
+            record: The record.
+            source: What it is about, for the engine.
+            parameters: Its parameters, the first checksum of each, and its owner, a module or an optimizer, without
+                which nothing can update it.
+        """
+        held = _Held(record, source, {id(parameter): (parameter, first) for parameter, first, _ in parameters})
+        owners: dict[int, tuple[object, list[int]]] = {}
+        for parameter, _, owner in parameters:
+            owners.setdefault(id(owner), (owner, []))[1].append(id(parameter))
+        for owner, keys in owners.values():
+            held.owners.append(weakref.ref(owner, partial(self._freed, held, keys)))
+        self._held.append(held)
+
+    def _freed(self, held: _Held, keys: Sequence[int], _: Any) -> None:
+        """An owner is freed: its parameters have the values they will ever have."""
+        self._compare(held, keys)
+
+    def _compare(self, held: _Held, keys: Sequence[int]) -> None:
+        pairs = [held.living.pop(key) for key in keys if key in held.living]
+        if TAP.thread.over:  # another thread may be at work on them, and nothing is judged any more
+            held.moved = True
+        if pairs and not held.moved:
+            moved = changed([first for _, first in pairs], [checksum(leaf) for leaf, _ in pairs], self._reader)
+            held.moved = any(item is not False for item in moved)
+
+    def release(self, owned: Collection[int] = ()) -> list[tuple[Record, object]]:
+        """Watching ends: the records whose parameters nobody updated, each with its source.
+
+        Args:
+            owned: Identities of parameters that may be updated yet.
+        """
+        proven = []
+        for held in self._held:
+            taken = any(key in owned for key in held.living)
+            self._compare(held, list(held.living))
+            held.owners.clear()
+            if not (held.moved or taken):
+                proven.append((held.record, held.source))
+        self._held.clear()
+        return proven
+
+    def __bool__(self) -> bool:
+        """Whether anything is held back."""
+        return bool(self._held)

@@ -1,0 +1,159 @@
+"""The optimizers a monitor watches: a ledger for each, their names, and what messages and totals need of them."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from gradkit.observe.books.ledger import Ledger
+from gradkit.observe.program.names import Namer
+from gradkit.observe.source.places import locate
+from gradkit.observe.taps.tap import TAP
+
+if TYPE_CHECKING:
+    from gradkit.observe.program.sites import Site
+    from gradkit.observe.tensors.measure import Reader
+    from gradkit.records import Location, ParameterInfo
+
+
+class OptimizerBook:
+    """What is known of the optimizers of one run.
+
+    Attributes:
+        models: The models named to the monitor.
+        deep: Ledgers keep what deep mode measures.
+        reader: Brings the ledgers' numbers to the host.
+    """
+
+    models: list[nn.Module]
+    deep: bool
+    reader: Reader
+    _named: list[Optimizer]
+    _constructed_at: Site | None = None
+
+    def _open_book(self) -> None:
+        self._ledgers: dict[int, Ledger] = {}
+        self._ledger_list: list[Ledger] = []
+        self._labels: dict[str, int] = {}
+        self._registered = 0
+        self._optimizers = 0
+        self._parameters: set[int] = set()
+        self._namer = Namer(self.models)
+
+    def _close_book(self) -> None:
+        for ledger in self._ledger_list:
+            self._count(ledger)
+        self._ledgers.clear()
+        self._ledger_list.clear()
+
+    def enter(self, optimizer: Optimizer) -> Ledger | None:
+        """Begin to keep a ledger of an optimizer that has none yet; None when it is not to be watched."""
+        key = id(optimizer)
+        if self._named and not any(optimizer is named for named in self._named):
+            return None
+        if not self._named and self.models and not self._belongs(optimizer):
+            return None
+        TAP.fold()
+        ledger = Ledger(optimizer, self._registered, self._next_label, self.reader, self.deep)
+        self._registered += 1
+        ledger.created_site = self._constructed_at
+        self._ledgers[key] = ledger
+        self._ledger_list.append(ledger)
+        weakref.finalize(optimizer, _drop, weakref.ref(self), key, weakref.ref(ledger)).atexit = False
+        return ledger
+
+    def _next_label(self, kind: str) -> str:
+        number = self._labels[kind] = self._labels.get(kind, 0) + 1
+        return kind if number == 1 else f"{kind}#{number}"
+
+    @property
+    def optimizers_at_work(self) -> int:
+        """How many are alive and part of the run: not those that lived before it and have not stepped in it."""
+        return sum(not ledger.bystander or ledger.steps > 0 for ledger in self._ledger_list)
+
+    def _takes_part(self, ledger: Ledger) -> bool:
+        return bool(self._named or ledger.steps)
+
+    def _count(self, ledger: Ledger) -> None:
+        """Keep of an optimizer that is given up what the totals need."""
+        if self._takes_part(ledger):
+            self._optimizers += 1
+            self._parameters.update(map(id, ledger.parameters))
+
+    def trained_parameters(self) -> dict[int, Tensor]:
+        """The parameters of all optimizers that have stepped, by their ids."""
+        return {
+            id(parameter): parameter for ledger in self._ledger_list if ledger.steps for parameter in ledger.parameters
+        }
+
+    def describe(self, optimizer: Optimizer, parameters: Sequence[Tensor]) -> list[ParameterInfo]:
+        """Names of an optimizer's parameters, in order."""
+        return self._namer.describe(optimizer, parameters)
+
+    def place_of(self, optimizer: Optimizer) -> tuple[str, int]:
+        """The label of an optimizer and the number of its present or last step, from 0."""
+        TAP.short.sync()
+        ledger = self._ledgers.get(id(optimizer))
+        if ledger is None:
+            return type(optimizer).__name__, 0
+        return ledger.label, ledger.steps if ledger.in_step else max(ledger.steps - 1, 0)
+
+    def _belongs(self, optimizer: Optimizer) -> bool:
+        wanted = {id(parameter) for model in self.models for parameter in model.parameters()}
+        return any(id(parameter) in wanted for group in optimizer.param_groups for parameter in group["params"])
+
+    def drop(self, key: int, ledger: Ledger | None) -> None:
+        """Forget an optimizer that was freed, and with it the parameters it held."""
+        if ledger is not None and self._ledgers.get(key) is ledger:
+            with TAP.thread.exclusive():
+                TAP.fold()
+                self._count(ledger)
+                del self._ledgers[key]
+                self._ledger_list.remove(ledger)
+
+    def optimizers(self) -> list[Optimizer]:
+        """The optimizers this monitor watches that are alive, in the order they became known."""
+        found = [ledger.reference() for ledger in self._ledger_list]
+        return [optimizer for optimizer in found if optimizer is not None]
+
+    def label_of(self, optimizer: Optimizer) -> str:
+        """What messages call an optimizer."""
+        ledger = self._ledgers.get(id(optimizer))
+        return type(optimizer).__name__ if ledger is None else ledger.label
+
+    def creation_line(self, optimizer: Optimizer) -> Location | None:
+        """The user's line that made a watched optimizer, where that was seen."""
+        ledger = self._ledgers.get(id(optimizer))
+        return None if ledger is None else locate(ledger.created_site, self.models, ledger.parameters)
+
+    def steps_of(self, optimizer: Optimizer) -> int | None:
+        """Steps of an optimizer seen so far; None when this monitor does not watch it."""
+        TAP.short.sync()
+        ledger = self._ledgers.get(id(optimizer))
+        return None if ledger is None else ledger.steps
+
+    def ledger_of(self, optimizer: Optimizer) -> Ledger | None:
+        """The ledger of an optimizer, which keeps its parameters alive; None when this monitor does not watch it."""
+        return self._ledgers.get(id(optimizer))
+
+    def deposits_of(self, optimizer: Optimizer) -> int:
+        """Backward calls seen so far that deposited on an optimizer's parameters."""
+        TAP.short.sync()
+        ledger = self._ledgers.get(id(optimizer))
+        return 0 if ledger is None else ledger.deposits_total
+
+    def _totals(self) -> tuple[int, int]:
+        """How many optimizers took part, and how many distinct parameters they held."""
+        alive = [ledger for ledger in self._ledger_list if self._takes_part(ledger)]
+        parameters = self._parameters.union(*(map(id, ledger.parameters) for ledger in alive))
+        return self._optimizers + len(alive), len(parameters)
+
+
+def _drop(book: weakref.ref[OptimizerBook], key: int, ledger: weakref.ref[Ledger]) -> None:
+    alive = book()
+    if alive is not None:
+        alive.drop(key, ledger())

@@ -1,0 +1,1 @@
+"""The program's text, one question a file."""

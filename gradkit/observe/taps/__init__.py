@@ -1,0 +1,1 @@
+"""Attaches to torch and tells what happens; knows no book."""

@@ -1,0 +1,278 @@
+"""Watches the forwards of whole models for as long as somebody asks, through torch's global module hooks.
+
+The hooks make every module's call slower and would be compiled into a graph, so they are there only for the first steps
+of a run and for stretches that a signal or a suspicion points to, and never where compiled code exists.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.compiler import is_compiling
+from torch.nn.modules import module as module_hooks
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+
+from gradkit.observe.program.sites import Site, drops_result, find_site
+from gradkit.observe.taps.signals import COMPILING
+from gradkit.observe.taps.tap import TAP
+from gradkit.observe.taps.uncompiled import compiled_code_exists
+from gradkit.observe.tensors.arguments import tensors_in
+from gradkit.observe.tensors.transforms import is_transforming
+
+if TYPE_CHECKING:
+    from gradkit.observe.monitor import Monitor
+
+
+def hook_all_modules(enter: Callable[..., None], leave: Callable[..., None]) -> list[Any]:
+    """Have `enter(module, args)` and `leave(module, args, kwargs, output)` called around every forward of a module."""
+    return [
+        register_module_forward_pre_hook(enter),
+        register_module_forward_hook(leave, with_kwargs=True, always_call=True),
+    ]
+
+
+def unhook(handles: Sequence[Any]) -> None:
+    """Take hooks of `hook_all_modules` off again."""
+    for handle in handles:
+        handle.remove()
+        # torch forgets to take a removed hook out of this table, and then warns of it when a module is compiled.
+        module_hooks.__dict__.get("_global_forward_hooks_with_kwargs", {}).pop(handle.id, None)
+
+
+@dataclass(slots=True)
+class Forward:
+    """One call of a module that no other module called.
+
+    Attributes:
+        module: The module; not to be kept beyond the event.
+        training: Its mode when the call began.
+        recording: Autograd was on when the call began.
+        site: The user's line of the call.
+        inputs: The input tensors, by weak reference, to tell a repeated input.
+        active: Dropout and batch-norm layers that ran in train mode, by type name.
+        inactive: Those that ran in eval mode.
+        inactive_over_gradients: Those of `inactive` that gradients flow through, or whose own parameters are trainable.
+        stray: Those of `active` that drop something out and are no part of the module, by type name.
+        stray_site: The line that called the first of these.
+        calibrating: A batch-norm layer in train mode was collecting its statistics anew (no momentum, or just reset).
+        dropped: The program drops the result of a call in train mode without gradients: it can only be after what the
+            call does to the statistics of batch-norm.
+        outputs: Nodes of the output's graph; empty when none was recorded.
+        differentiated: A differentiation ran within the call, as where forces are the derivative of an energy.
+        failed: The call raised.
+    """
+
+    module: nn.Module
+    training: bool
+    recording: bool
+    site: Site
+    inputs: tuple[weakref.ref[Tensor], ...] = ()
+    active: list[str] = field(default_factory=list)
+    inactive: list[str] = field(default_factory=list)
+    inactive_over_gradients: list[nn.Module] = field(default_factory=list)
+    stray: list[str] = field(default_factory=list)
+    stray_site: Site | None = None
+    calibrating: bool = False
+    dropped: bool = False
+    outputs: list[Any] = field(default_factory=list)
+    differentiated: bool = False
+    failed: bool = False
+
+
+class ForwardListener:
+    """Hears of whole forwards; `monitor` is told of its mistakes."""
+
+    monitor: Monitor
+
+    def forward_begins(self, forward: Forward) -> None:
+        """A module is called that no other module called."""
+
+    def forward_ended(self, forward: Forward) -> None:
+        """That call is over."""
+
+
+class Forwards:
+    """The hooks of this process and who listens to them."""
+
+    def __init__(self) -> None:
+        self.listeners: list[ForwardListener] = []
+        self._handles: list[Any] = []
+        self._depth = 0
+        self._thread = 0
+        self._current: Forward | None = None
+
+    @property
+    def attached(self) -> bool:
+        """Whether the hooks are on."""
+        return bool(self._handles)
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether a forward is going on that is looked at."""
+        return self._current is not None
+
+    def note_differentiation(self) -> None:
+        """Gradients are about to be computed: if that happens within a forward, it has used the graph it recorded."""
+        if self._current is not None and self._thread == threading.get_ident():
+            self._current.differentiated = True
+
+    def listen(self, listener: ForwardListener) -> bool:
+        """Begin to tell a listener; False when compiled code forbids it."""
+        if listener in self.listeners:
+            return True
+        if compiled_code_exists():
+            return False
+        self.listeners.append(listener)
+        if not self._handles:
+            self._depth, self._current, self._thread = 0, None, TAP.thread.ident
+            for point in COMPILING:
+                point.listen(self)
+            self._handles = hook_all_modules(self._enter, self._leave)
+        return True
+
+    def leave(self, listener: ForwardListener) -> None:
+        """Stop telling a listener; the last one takes the hooks off."""
+        if listener in self.listeners:
+            self.listeners.remove(listener)
+        if not self.listeners:
+            self._off()
+
+    def compiling_begins(self) -> None:
+        """Something is about to be compiled: torch warns of global hooks, and would compile them in."""
+        self.listeners.clear()
+        self._off()
+
+    def _off(self) -> None:
+        if self._handles:
+            for point in COMPILING:
+                point.leave(self)
+        unhook(self._handles)
+        self._handles = []
+        self._current = None
+
+    def _enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        if is_compiling():
+            return  # a strict export traces through the hooks
+        if self._thread != threading.get_ident():
+            if not TAP.thread.is_here:
+                return
+            self._depth, self._current, self._thread = 0, None, TAP.thread.ident
+        if compiled_code_exists():  # compiled since; this is the wrapper's call, nothing was traced yet
+            self.listeners.clear()
+            self._off()
+            return
+        self._depth += 1
+        if TAP.backward_depth or is_transforming() or not TAP.thread.is_here:
+            return  # activations recomputed in the backward are no forward of the program's
+        try:
+            if self._depth == 1:
+                self._begin(module, args)
+            elif self._current is not None and isinstance(module, _SENSITIVE):
+                _note_layer(self._current, module, args)
+        except Exception as error:  # our own bug must not stop training; it becomes GK900
+            self._fail(error)
+
+    def _leave(self, module: nn.Module, args: tuple[Any, ...], *rest: Any) -> None:
+        if is_compiling() or self._thread != threading.get_ident():
+            return
+        # (kwargs, output); after an exception torch calls global hooks with the output alone, which is None then.
+        output = rest[-1]
+        self._depth = max(self._depth - 1, 0)
+        if self._depth or self._current is None:
+            return
+        forward, self._current = self._current, None
+        try:
+            forward.failed = output is None
+            forward.inputs = tuple(weakref.ref(tensor) for tensor in tensors_in((args, *rest[:-1])))
+            forward.outputs = [tensor.grad_fn for tensor in tensors_in(_plain(output)) if tensor.grad_fn is not None]
+            for listener in list(self.listeners):
+                listener.forward_ended(forward)
+        except Exception as error:  # our own bug must not stop training; it becomes GK900
+            self._fail(error)
+
+    def _begin(self, module: nn.Module, args: Sequence[Any]) -> None:
+        forward = self._current = Forward(module, module.training, torch.is_grad_enabled(), find_site(4))
+        if forward.training and not forward.recording:
+            forward.dropped = _is_dropped(forward)
+        if isinstance(module, _SENSITIVE):
+            _note_layer(forward, module, args)
+        for listener in list(self.listeners):
+            listener.forward_begins(forward)
+
+    def _fail(self, error: Exception) -> None:
+        listeners = list(self.listeners)
+        self.listeners.clear()
+        self._off()
+        for listener in listeners:
+            listener.monitor.contain("forward", error)
+
+
+_SENSITIVE = (_BatchNorm, _DropoutNd, nn.MultiheadAttention, nn.RNNBase)
+"""Layers of torch whose result depends on their mode, the last two if they drop something out."""
+
+
+def _note_layer(forward: Forward, module: nn.Module, args: Sequence[Any]) -> None:
+    """Remember one layer whose result depends on its mode."""
+    normalizes = isinstance(module, _BatchNorm)
+    if normalizes:
+        if getattr(module, "running_mean", None) is None:
+            return  # without running statistics it computes the same in both modes
+    elif not (module.p if isinstance(module, _DropoutNd) else module.dropout):
+        return
+    if module.training:
+        if normalizes and not any("Norm" in name for name in forward.active):
+            forward.calibrating = _calibrates(module)
+        forward.active.append(type(module).__name__)
+        if not forward.training and not normalizes and is_stray(module, forward.module):
+            forward.stray.append(type(module).__name__)
+            forward.stray_site = forward.stray_site or find_site(4)
+        return
+    forward.inactive.append(type(module).__name__)
+    flows = any(tensor.requires_grad for tensor in tensors_in(args))
+    if flows or any(parameter.requires_grad for parameter in module.parameters(recurse=False)):
+        forward.inactive_over_gradients.append(module)
+
+
+def _is_dropped(forward: Forward) -> bool:
+    """Whether the user's own line drops what the call returns, and no hook on the model keeps any of it."""
+    caller = sys._getframe(3)
+    while caller.f_code.co_filename == module_hooks.__file__ and caller.f_back is not None:
+        caller = caller.f_back
+    if caller.f_code is not forward.site.code or not drops_result(caller.f_code, caller.f_lasti):
+        return False
+    return not any(module._forward_hooks for module in forward.module.modules())
+
+
+def _calibrates(module: Any) -> bool:
+    """Whether statistics are averaged over a whole pass, as `update_bn` does, or have just been reset."""
+    if module.momentum is None:
+        return True
+    # Reads one number, in a forward without gradients in train mode only.
+    return (
+        not torch.is_grad_enabled() and module.num_batches_tracked is not None and int(module.num_batches_tracked) == 0
+    )
+
+
+def _plain(output: Any) -> Any:
+    """An output as containers: dataclasses and similar results by their attributes."""
+    if isinstance(output, (Tensor, list, tuple, dict)) or output is None:
+        return output
+    return getattr(output, "__dict__", None)
+
+
+FORWARDS = Forwards()
+TAP.thread.occupied.append(lambda: FORWARDS.is_inside)
+
+
+def is_stray(layer: nn.Module, model: nn.Module) -> bool:
+    """Whether a layer that ran inside `model` is no part of it, so that `model.eval()` does not reach it."""
+    return not any(layer is part for part in model.modules())

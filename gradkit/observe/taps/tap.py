@@ -1,0 +1,361 @@
+"""Attaches to torch once per process, whatever the number of monitors, and detaches without a trace.
+
+Attached are: the two module-level names of autograd's engine call, through which every route to a backward goes (the
+methods, the functions bound early, scalers, Accelerate, Fabric, Lightning, Hugging Face); torch's global optimizer
+hooks; the function that clips by norm; and `Optimizer.__init__`, to know an optimizer before its first step. The tap
+itself puts nothing on modules or tensors, enters no torch mode, and may not be compiled; observers attach more for the
+stretches in which they look (`forwards`, `patches`, `mode`). What is done at each event of a sound
+loop stands in `short_way`.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import types
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.compiler import is_compiling
+
+from gradkit.errors import HygieneError
+from gradkit.observe.taps.one_thread import OneThread
+from gradkit.observe.taps.short_way import ENGINE_WRAPPER, OFF, RUNNING, STEPPING, creates_graph, short_way
+from gradkit.observe.taps.uncompiled import never_compile
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+    from gradkit.observe.monitor import Monitor
+
+# `torch.optim` removes the name of its submodule, so it is not an attribute.
+_optimizer_module = sys.modules["torch.optim.optimizer"]
+_ENGINE_NAMES = ("torch.autograd.graph", "torch.autograd")
+_CLIPPING_NAME = "_clip_grads_with_norm_"
+
+
+class Tap:
+    """The one attachment of this process; monitors come and go in any order."""
+
+    def __init__(self) -> None:
+        self.monitors: list[Monitor] = []
+        self.thread = OneThread(self._is_training, _in_engine, self._end_for_good)
+        self.short = short_way(self)
+        self.seeds: Sequence[Tensor | None] = ()
+        """What the running backward's roots are weighted with: the gradients it starts from."""
+        self.first_to_hear = False
+        """Nobody's global hooks were there before ours, which hear of the end of a step in that order."""
+        self._depth = 0
+        self._restore: list[tuple[str, Callable[[], bool]]] = []
+
+    @property
+    def attached(self) -> tuple[str, ...]:
+        """What is attached to torch now, by name."""
+        return tuple(name for name, _ in self._restore)
+
+    def attach(self, monitor: Monitor) -> None:
+        """Begin to report to `monitor`; the first one attaches the tap."""
+        if not self.monitors:
+            self.thread.start()
+            self._attach_all()
+        with self.thread.exclusive():
+            self.fold()
+            self.monitors.append(monitor)
+        if self.thread.over:
+            monitor.ends_for_good()
+
+    def detach(self, monitor: Monitor) -> list[str]:
+        """Stop reporting to `monitor`; the last one detaches the tap.
+
+        Returns:
+            Names of what could not be taken off because another tool wrapped it since; it is passive now.
+        """
+        with self.thread.exclusive():
+            self.fold()
+            self.monitors.remove(monitor)
+            if self.monitors:
+                return []
+            stuck = [name for name, restore in reversed(self._restore) if not restore()]
+            self._restore = []
+            self._depth = 0
+            return stuck
+
+    def _attach_all(self) -> None:
+        never_compile()
+        self._restore = []
+        for name in _ENGINE_NAMES:
+            module = sys.modules[name]
+            wrapper = self.short.engine(module._engine_run_backward)
+            self._replace(module, "_engine_run_backward", wrapper, f"{name}._engine_run_backward")
+        optimizer_class = torch.optim.Optimizer
+        self._replace(
+            optimizer_class, "__init__", _watched_init(optimizer_class.__init__, self), "torch.optim.Optimizer.__init__"
+        )
+        clipping = sys.modules["torch.nn.utils.clip_grad"]
+        if _CLIPPING_NAME in clipping.__dict__:  # since torch 2.6; both ways to clip by norm go through it
+            wrapper = _watched_clipping(clipping.__dict__[_CLIPPING_NAME], self)
+            self._replace(clipping, _CLIPPING_NAME, wrapper, f"torch.nn.utils.clip_grad.{_CLIPPING_NAME}")
+        self.first_to_hear = not _optimizer_module._global_optimizer_post_hooks
+        before = _optimizer_module.register_optimizer_step_pre_hook(self.short.before_step)
+        after = _optimizer_module.register_optimizer_step_post_hook(self.short.after_step)
+        self._restore.append(("torch.optim global pre-step hook", _remover(before)))
+        self._restore.append(("torch.optim global post-step hook", _remover(after)))
+
+    def _replace(self, owner: Any, name: str, new: Any, label: str) -> None:
+        old = owner.__dict__[name]
+        setattr(owner, name, new)
+
+        def restore() -> bool:
+            if owner.__dict__.get(name) is not new:
+                return False  # someone wrapped ours; taking it out would take theirs out too
+            setattr(owner, name, old)
+            return True
+
+        self._restore.append((label, restore))
+
+    # --- the short way ------------------------------------------------------------------------------------------
+
+    @property
+    def backward_depth(self) -> int:
+        """1 while a backward that accumulates is running."""
+        return self._depth or int(self.short.phase() == RUNNING)
+
+    def fold(self) -> None:
+        """End the short way, if it is gone: the monitor takes over in the middle of whatever is going on."""
+        if self.short.phase() == OFF:
+            return
+        with self.thread.exclusive():
+            if self.short.phase() == RUNNING:
+                self._depth = 1
+            try:
+                self.short.hand_over()
+            except Exception as error:  # our own bug must not stop training; it becomes GK900
+                self.contain("hand_over", error)
+
+    def _is_training(self) -> bool:
+        """Whether the observed thread is in a backward or in an optimizer's step."""
+        phase = self.short.phase()
+        return bool(
+            self._depth or phase in (RUNNING, STEPPING) or any(monitor.is_stepping for monitor in self.monitors)
+        )
+
+    def _end_for_good(self) -> None:
+        """Two threads train at the same time: nothing can be read safely any more."""
+        self.fold()
+        for monitor in self.monitors:
+            monitor.ends_for_good()
+
+    def contain(self, where: str, error: Exception) -> None:
+        """A mistake of ours on the short way: it is said, and forgotten with everything that was known."""
+        for monitor in self.monitors:
+            monitor.contain(where, error)
+
+    # --- events; every entry point contains gradkit's own mistakes ------------------------------------------------
+
+    def run_backward(self, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call autograd's engine, with the monitors told before and after."""
+        # Positions: (roots, grad_tensors, retain_graph, create_graph, inputs), as every caller in torch passes them.
+        if is_compiling() or not self.monitors or not args:
+            return original(*args, **kwargs)
+        retains, creates = len(args) > 2 and bool(args[2]), creates_graph(args)
+        if not kwargs.get("accumulate_grad"):
+            self.enter_grad(args[0], retains, creates)
+            return original(*args, **kwargs)
+        if not self.enter_backward(args[0], retains, creates, args[1] if len(args) > 1 else ()):
+            return original(*args, **kwargs)
+        try:
+            result = original(*args, **kwargs)
+        except BaseException:
+            self.leave_backward(False, True)
+            raise
+        self.leave_backward(creates, False)
+        return result
+
+    def enter_backward(
+        self, roots: Any, retain_graph: bool, create_graph: bool, seeds: Sequence[Tensor | None] = ()
+    ) -> bool:
+        """Tell the monitors that an accumulating backward begins; False when nobody is to hear of its end.
+
+        That is one in a thread that is not observed, and part of one already running: reentrant checkpointing runs a
+        backward inside one, and what it deposits is seen when the outer one is over.
+        """
+        if not self.thread.begin(trains=True):
+            for monitor in self.monitors:
+                monitor.backwards_unseen += 1
+            return False
+        try:
+            self.fold()
+            if self._depth:
+                return False
+            self._depth, self.seeds = 1, seeds
+            for monitor in self.monitors:
+                try:
+                    monitor.enter_backward(roots, retain_graph, create_graph)
+                except HygieneError:
+                    self._depth = 0
+                    raise
+                except Exception as error:  # our own bug must not stop training; it becomes GK900
+                    monitor.contain("enter_backward", error)
+                except BaseException:  # an interrupt while we looked: the backward never starts
+                    self._depth = 0
+                    raise
+        finally:
+            self.thread.end()
+        return True
+
+    def leave_backward(self, replaces: bool, failed: bool) -> None:
+        """Tell the monitors that the backward is over."""
+        self.fold()
+        self._depth, self.seeds = 0, ()
+        if not self.thread.begin(trains=False):
+            return
+        try:
+            for monitor in self.monitors:
+                try:
+                    monitor.leave_backward(replaces, failed)
+                except HygieneError:
+                    raise
+                except Exception as error:  # our own bug must not stop training; it becomes GK900
+                    monitor.contain("leave_backward", error)
+        finally:
+            self.thread.end()
+
+    def enter_grad(self, roots: Any, retain_graph: bool, create_graph: bool) -> None:
+        """Tell the monitors that gradients are computed and returned, not accumulated."""
+        if not any(monitor.sees_grad for monitor in self.monitors) or not self.thread.begin(trains=False):
+            return
+        try:
+            for monitor in self.monitors:
+                if monitor.sees_grad:
+                    monitor.enter_grad(roots, retain_graph, create_graph)
+        finally:
+            self.thread.end()
+
+    def before_clipping(self) -> list[Callable[[], None]]:
+        """What to call once gradients have been clipped: a scaled mixture of windows is the same mixture."""
+        if not self.thread.begin(trains=False):
+            return []
+        try:
+            if self.short.phase() != OFF:
+                return [self.short.clipped]
+            after: list[Callable[[], None]] = []
+            for monitor in self.monitors:
+                try:
+                    after += monitor.before_clipping()
+                except Exception as error:  # our own bug must not stop training; it becomes GK900
+                    monitor.contain("before_clipping", error)
+            return after
+        finally:
+            self.thread.end()
+
+    def after_clipping(self, follow: Sequence[Callable[[], None]]) -> None:
+        """Call what `before_clipping` returned."""
+        if follow and self.thread.begin(trains=False):
+            try:
+                for call in follow:
+                    call()
+            finally:
+                self.thread.end()
+
+    def before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Tell the monitors that an optimizer begins to step."""
+        if is_compiling() or not self.thread.begin(trains=True):
+            return
+        try:
+            self.fold()
+            for monitor in self.monitors:
+                try:
+                    monitor.before_step(optimizer, args, kwargs)
+                except HygieneError:
+                    raise
+                except Exception as error:  # our own bug must not stop training; it becomes GK900
+                    monitor.contain("before_step", error)
+        finally:
+            self.thread.end()
+
+    def after_step(self, optimizer: Optimizer) -> None:
+        """Tell the monitors that the step is over."""
+        if is_compiling() or not self.thread.begin(trains=False):
+            return
+        try:
+            self.fold()
+            for monitor in self.monitors:
+                try:
+                    monitor.after_step(optimizer)
+                except HygieneError:
+                    raise
+                except Exception as error:  # our own bug must not stop training; it becomes GK900
+                    monitor.contain("after_step", error)
+        finally:
+            self.thread.end()
+
+    def optimizer_created(self, optimizer: Optimizer) -> None:
+        """Tell the monitors about an optimizer whose constructor has just ended."""
+        if self.thread.over:
+            return
+        with self.thread.exclusive():  # whichever thread it is made in, the first to step may be another
+            for monitor in self.monitors:
+                try:
+                    monitor.optimizer_created(optimizer)
+                except Exception as error:  # our own bug must not stop training; it becomes GK900
+                    monitor.contain("optimizer_created", error)
+
+
+def _watched_init(original: Callable[..., None], tap: Tap) -> Callable[..., None]:
+    @functools.wraps(original)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        if tap.monitors:
+            tap.optimizer_created(self)
+
+    return __init__
+
+
+def _watched_clipping(original: Callable[..., None], tap: Tap) -> Callable[..., None]:
+    @functools.wraps(original)
+    def clip(*args: Any, **kwargs: Any) -> None:
+        if is_compiling():
+            original(*args, **kwargs)
+            return
+        after = tap.before_clipping()
+        original(*args, **kwargs)
+        tap.after_clipping(after)
+
+    return clip
+
+
+def _remover(handle: Any) -> Callable[[], bool]:
+    def restore() -> bool:
+        handle.remove()
+        return True
+
+    return restore
+
+
+_STEP_WRAPPER = torch.optim.Optimizer.profile_hook_step(lambda *_: None).__code__
+
+
+def steps_on_stack() -> int:
+    """How many optimizer steps are running on this thread's stack, by torch's own wrapper around `step`."""
+    return _calls_above(sys._getframe(1), _STEP_WRAPPER)
+
+
+def _in_engine(frame: Any) -> bool:
+    """Whether a frame's thread is inside a call of autograd's engine."""
+    return bool(_calls_above(frame, ENGINE_WRAPPER))
+
+
+def _calls_above(frame: types.FrameType | None, code: types.CodeType) -> int:
+    count = 0
+    while frame is not None:
+        count += frame.f_code is code
+        frame = frame.f_back
+    return count
+
+
+# --- torch.compile ------------------------------------------------------------------------------------------------
+
+
+TAP = Tap()

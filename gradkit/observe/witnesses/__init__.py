@@ -1,0 +1,1 @@
+"""Look through one instrumented window: values, writes, dropout, lines."""

@@ -1,0 +1,1 @@
+"""From the command line to a checked plan, before torch is loaded."""

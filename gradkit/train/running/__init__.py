@@ -1,0 +1,1 @@
+"""One run in one process or several: its session, folder, checkpoints and signals."""

@@ -377,7 +377,8 @@ def test_a_mistake_on_the_short_way_is_said_and_does_not_reach_the_loop(place, m
             if place == "before_step":
                 patch.setattr(short_way, "len", broken, raising=False)  # also when the ledger is told of it
             if place == "after_step":
-                patch.setattr(short_way, "reference", broken)
+                for name in ("held_state", "reference"):
+                    patch.setattr(short_way, name, broken)
             loop.optimizer.step()
         for _ in range(3):
             loop.sound()

@@ -291,7 +291,7 @@ class Monitor(OptimizerBook):
         """Know an optimizer from its construction on, so that its first window is complete."""
         # The constructor of a subclass goes on after torch's: groups may not be there yet.
         if not self._named and "param_groups" in optimizer.__dict__:
-            self._constructed_at = find_site(4)
+            self._constructed_at = find_site()
             self._register(optimizer)
             self._constructed_at = None
 
@@ -321,7 +321,7 @@ class Monitor(OptimizerBook):
         wants_site = False
         for ledger in self._ledger_list:
             wants_site = ledger.enter_backward() or wants_site
-        self._site = find_site(3) if wants_site else None
+        self._site = find_site() if wants_site else None
         if self.backwards_seen >= self._roster.wakes_at:
             self._roster.wake(self.backwards_seen)
         if self._roster.calls["enter_backward"]:

@@ -283,7 +283,7 @@ def _judge_reuse(ledger: Ledger, verdict: Verdict, *, closure: bool) -> None:
     elif ledger.invisible:
         ledger.arm()
         return
-    if not (weights or ledger.reuse_proven) and may_write_unseen(sys._getframe(1)):
+    if not (weights or ledger.reuse_proven) and may_write_unseen(sys._getframe()):
         ledger.weighs = True  # whether the weights were put back through `.data` shows the next time
         return
     ledger.weighs, ledger.reuse_proven = False, True

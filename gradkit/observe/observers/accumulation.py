@@ -114,7 +114,7 @@ class AccumulationObserver(Observer):
             return
         self._losses.append(scale)
         self._seeds.append(seeds[0].detach())
-        self._site = find_site(4)
+        self._site = find_site()
 
     def leave_backward(self, failed: bool) -> None:
         """Where the gradient arrived: each further one must be added to the same buffer."""

@@ -153,7 +153,7 @@ class DataPasses(Observer):
             return  # a window that held leftovers says nothing of this pass
         self._windows.append(window)
         if window > 1:
-            self._site = find_site(4)
+            self._site = find_site()
         elif len(self._windows) >= PLAIN_WINDOWS and max(self._windows) == 1:
             self._windows.clear()
             self._ended = None

@@ -8,7 +8,6 @@ is reported once enough windows without such forwards have followed it, or train
 
 from __future__ import annotations
 
-import sys
 import time
 import weakref
 from collections import Counter
@@ -21,7 +20,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from gradkit.observe.books.recording_rate import RecordingRate
 from gradkit.observe.books.stretches import Stretch
 from gradkit.observe.observer import Observer
-from gradkit.observe.program.sites import is_user_code, way_here
+from gradkit.observe.program.sites import caller, is_user_code, way_here
 from gradkit.observe.source.places import locate
 from gradkit.observe.taps import signals
 from gradkit.observe.taps.forwards import FORWARDS, Forward, ForwardListener
@@ -137,7 +136,7 @@ class EvaluationPasses(Observer, ForwardListener):
         """User code enters `no_grad` or `inference_mode`; torch's own code does so all the time."""
         if self in FORWARDS.listeners:
             return
-        frame = sys._getframe(3)
+        frame = caller()
         if frame.f_code.co_filename.endswith("_contextlib.py") and frame.f_back is not None:
             frame = frame.f_back  # the caller of a decorated function
         if is_user_code(frame.f_code.co_filename):

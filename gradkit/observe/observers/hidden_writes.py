@@ -70,7 +70,7 @@ class HiddenWrites(Observer):
         """Compare the samples, or ask the witness."""
         if self._witness is not None:
             for write, use in self._witness.verdict(roots):
-                self._proven.setdefault(write.parameter, (write, use, find_site(3)))
+                self._proven.setdefault(write.parameter, (write, use, find_site()))
             return
         for reference, state in self._states.values():
             parameter = reference()

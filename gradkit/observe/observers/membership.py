@@ -148,7 +148,7 @@ class MembershipObserver(Observer):
             self._idle.clear()
         self._took_part.update(map(id, reached))
         if self._present:
-            self._site = find_site(2)
+            self._site = find_site()
         self._spent += time.perf_counter() - started
 
     def leave_backward(self, failed: bool) -> None:
@@ -290,7 +290,7 @@ class MembershipObserver(Observer):
             kept=self._outsiders.kept(pairs),
             inputs_only=bool(self._took_part & held) and not inside and not self._trains_modules(held),
             created_line=self.monitor.creation_line(optimizer),
-            step_line=locate(find_site(3), self.monitor.models),
+            step_line=locate(find_site(), self.monitor.models),
             backward_line=locate(self._site, self.monitor.models),
         )
         if foreign or (held_here and _are_replaced(idle, outside)):
@@ -339,7 +339,7 @@ class MembershipObserver(Observer):
                     owned=len(own),
                     idle=tuple(self.monitor.describe(optimizer, own)),
                     created_line=self.monitor.creation_line(optimizer),
-                    step_line=locate(find_site(3), self.monitor.models),
+                    step_line=locate(find_site(), self.monitor.models),
                     backward_line=locate(self._site, self.monitor.models),
                 )
             )

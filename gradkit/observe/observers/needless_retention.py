@@ -78,7 +78,7 @@ class NeedlessRetention(Observer):
     def enter_backward(self, roots: Sequence[Tensor], retain_graph: bool, create_graph: bool) -> None:
         """See what this backward goes through, and follow its graph if it is to be kept."""
         nodes = graph.roots_of(roots)
-        site = find_site(4)
+        site = find_site()
         self._ran.add((site.code, site.instruction))
         if self._open:
             self._look(nodes)
@@ -104,7 +104,7 @@ class NeedlessRetention(Observer):
         """Gradients that are returned are a use like any other."""
         if self._open:
             self._look(graph.roots_of(roots))
-        site = find_site(4)
+        site = find_site()
         self._ran.add((site.code, site.instruction))
 
     # --- following ------------------------------------------------------------------------------------------------
@@ -116,7 +116,7 @@ class NeedlessRetention(Observer):
         option = "create_graph" if create_graph else "retain_graph"
         line = self._lines.setdefault(place, _Line(site, option))
         if len(line.stacks) < MAX_STACKS:
-            line.stacks.add(Stack.of(sys._getframe(4)))
+            line.stacks.add(Stack.of(sys._getframe()))
         mark = graph.Mark()
         every = list(graph.walk(nodes))
         leaves = [leaf for node in every if (leaf := graph.leaf_of(node)) is not None]

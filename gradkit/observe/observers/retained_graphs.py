@@ -210,7 +210,7 @@ class RetainedGraphs(Observer):
             retained=retained,
             revisited=self._revisited,
             total=total,
-            backward_line=locate(find_site(4), self.monitor.models),
+            backward_line=locate(find_site(), self.monitor.models),
             **found,
         )
 

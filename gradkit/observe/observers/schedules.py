@@ -115,7 +115,7 @@ class SchedulesObserver(Observer):
             self._early[id(optimizer)] = _Early(
                 weakref.ref(optimizer),
                 type(scheduler).__name__,
-                find_site(3),
+                find_site(),
                 rate,
                 self.monitor.backwards,
                 not self.monitor.deposits_of(optimizer),
@@ -123,7 +123,7 @@ class SchedulesObserver(Observer):
             self.monitor.resume(self)
         elif early is not None and early.calls == 1 and early.fresh and early.step_site is not None:
             del self._early[id(optimizer)]
-            if find_site(3) == early.site and not self._follows(early):
+            if find_site() == early.site and not self._follows(early):
                 self._write(early, optimizer, "loop")
 
     def before_step(self, optimizer: Optimizer, closure: bool) -> None:
@@ -132,7 +132,7 @@ class SchedulesObserver(Observer):
         if early is None or early.optimizer() is not optimizer or early.step_site is not None:
             return
         early.used = largest([group.get("lr") for group in optimizer.param_groups[:1]])
-        early.step_site = find_site(2)
+        early.step_site = find_site()
 
     def after_step(self, optimizer: Optimizer) -> None:
         """That step is over, and with it what its closure may have computed."""

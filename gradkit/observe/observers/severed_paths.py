@@ -117,7 +117,7 @@ class SeveredPaths(Observer):
             self._proven.setdefault(parameter, cut)
         if not rooted:
             # The loss is a tensor of its own, made of nothing that was seen.
-            unrooted = Cut("backward", "loss", find_site(3))
+            unrooted = Cut("backward", "loss", find_site())
             for parameter, bit in self._taint.bits.items():
                 if self._taint.tracked & bit:
                     self._proven.setdefault(parameter, unrooted)

@@ -75,11 +75,11 @@ class TrainingModes(Observer, ForwardListener):
         """A model changes its mode: watch the windows that follow."""
         if self._signal == (self.monitor.backwards, mode):
             if not mode:  # a child of a module that was heard of, or a later call that is the one that lasts
-                self._eval_site = find_site(3)
+                self._eval_site = find_site()
             return
         self._signal = (self.monitor.backwards, mode)
         if not mode:
-            self._eval_site = find_site(3)
+            self._eval_site = find_site()
         self._signals += 1
         if self._signals <= FREE_SIGNALS or self._signals & (self._signals - 1) == 0:
             self._left = WINDOWS
@@ -136,7 +136,7 @@ class TrainingModes(Observer, ForwardListener):
                 model=type(mine[-1][0]).__name__,
                 layers=dict(layers),
                 trained_before=id(optimizer) in self._trained,
-                step_line=locate(find_site(5), self.monitor.models),
+                step_line=locate(find_site(), self.monitor.models),
                 eval_line=site.location() if site is not None and site.framework is None else None,
             ),
             source=label,

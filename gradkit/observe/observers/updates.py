@@ -255,7 +255,7 @@ class UpdatesObserver(Observer):
                 del self._earlier[id(optimizer)]
 
     def _step_line(self) -> Location | None:
-        return locate(find_site(3), self.monitor.models)
+        return locate(find_site(), self.monitor.models)
 
     def _declared_frozen(self, motion: Motion) -> set[int]:
         names = {number: name for home in models(self.monitor.models) for number, name in home.names.items()}

@@ -51,7 +51,7 @@ def find_holder(tensor: Tensor, ignore: Sequence[object] = ()) -> Holder | None:
 
 
 def _user_namespaces() -> Iterator[Mapping[str, Any]]:
-    frame: types.FrameType | None = sys._getframe(2)
+    frame: types.FrameType | None = sys._getframe()
     while frame is not None:
         if is_user_code(frame.f_code.co_filename):
             names = frame.f_locals

@@ -15,7 +15,7 @@ from types import CodeType, FrameType
 from gradkit.records import Location
 from gradkit.sources import PACKAGE
 
-_USER, _LIBRARY, _HIDDEN, _DRIVER = range(4)
+_USER, _LIBRARY, _HIDDEN, _OWN = range(4)
 
 # Frameworks whose own loop calls backward and step: what lies outside them on the stack is only the line that started
 # the loop. Thin wrappers (Fabric, Accelerate) are called by the user's loop and are simply skipped.
@@ -127,7 +127,7 @@ _kinds: dict[str, int] = {}
 
 
 def _kind(filename: str) -> int:
-    """Whether `filename` is the user's, a library's, or never to be shown; cached per file."""
+    """Whether a file is the user's, a library's, never to be shown, or gradkit's own; cached per file."""
     known = _kinds.get(filename)
     if known is None:
         if len(_kinds) > 10_000:  # generated file names of a long notebook session
@@ -142,15 +142,15 @@ def is_user_code(filename: str) -> bool:
 
 
 def _classify(filename: str) -> int:
-    if filename.startswith(
-        ("<gradkit", "<frozen", "<eval_with_key", "<torch_package", "<__array_function__", "<attrs generated")
-    ):
+    if filename.startswith("<gradkit"):
+        return _OWN
+    if filename.startswith(("<frozen", "<eval_with_key", "<torch_package", "<__array_function__", "<attrs generated")):
         return _HIDDEN
     if filename.startswith("<"):
         return _USER  # <stdin>, <string>, <ipython-input-...>: code the user typed
     path = str(Path(filename).resolve())
     if path.startswith(_GRADKIT):
-        return _USER if path.startswith(_GRADKIT_PROGRAMS) else _HIDDEN
+        return _USER if path.startswith(_GRADKIT_PROGRAMS) else _OWN
     if "/site-packages/" in path or "/dist-packages/" in path:
         packages = path.replace("/dist-packages/", "/site-packages/").rsplit("/site-packages/", 1)[1]
         return _HIDDEN if packages.split("/", 1)[0] in _THIN else _LIBRARY
@@ -176,17 +176,25 @@ def framework_of(frame: FrameType) -> str | None:
     )
 
 
-def find_site(depth: int = 1) -> Site:
-    """The nearest user frame above the caller.
+def caller() -> FrameType:
+    """The frame that called into gradkit: the nearest one that is none of the observer's own."""
+    frame = sys._getframe()
+    while _kind(frame.f_code.co_filename) == _OWN and frame.f_back is not None:
+        frame = frame.f_back
+    return frame
+
+
+def find_site(start: FrameType | None = None) -> Site:
+    """The nearest user frame on the stack.
 
     A user frame met before any framework's loop is the user's own call. One met after it is the line that started the
     loop; the site then names the framework. User code that lives in site-packages is taken when there is nothing
     better.
 
     Args:
-        depth: Frames to skip, as in `sys._getframe`.
+        start: Where to begin to look outwards; here when None.
     """
-    frame: FrameType | None = sys._getframe(depth)
+    frame: FrameType | None = start or sys._getframe()
     framework: str | None = None
     fallback: Site | None = None
     while frame is not None:
@@ -203,20 +211,20 @@ def find_site(depth: int = 1) -> Site:
     return fallback or Site(None, 0, framework)
 
 
-def find_caller(depth: int = 1) -> Site | None:
+def find_caller() -> Site | None:
     """The user's own call of the function that `find_site` finds; None where something else called it, or a script."""
-    frame: FrameType | None = sys._getframe(depth)
+    frame: FrameType | None = sys._getframe()
     while frame is not None and _kind(frame.f_code.co_filename) != _USER:
         frame = frame.f_back
-    caller = frame.f_back if frame is not None else None
-    if caller is None or caller.f_code.co_name == "<module>" or _kind(caller.f_code.co_filename) != _USER:
+    outer = frame.f_back if frame is not None else None
+    if outer is None or outer.f_code.co_name == "<module>" or _kind(outer.f_code.co_filename) != _USER:
         return None
-    return Site(caller.f_code, caller.f_lasti)
+    return Site(outer.f_code, outer.f_lasti)
 
 
 def way_here() -> int:
     """A number for the user's calls on the stack: each function and where it stands."""
-    frame: FrameType | None = sys._getframe(2)
+    frame: FrameType | None = sys._getframe()
     calls = []
     while frame is not None:
         if is_user_code(frame.f_code.co_filename):

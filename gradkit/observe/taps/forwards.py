@@ -6,7 +6,6 @@ of a run and for stretches that a signal or a suspicion points to, and never whe
 
 from __future__ import annotations
 
-import sys
 import threading
 import weakref
 from collections.abc import Callable, Sequence
@@ -21,7 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-from gradkit.observe.program.sites import Site, drops_result, find_site
+from gradkit.observe.program.sites import Site, caller, drops_result, find_site
 from gradkit.observe.taps.signals import COMPILING
 from gradkit.observe.taps.tap import TAP
 from gradkit.observe.taps.uncompiled import compiled_code_exists
@@ -200,7 +199,7 @@ class Forwards:
             self._fail(error)
 
     def _begin(self, module: nn.Module, args: Sequence[Any]) -> None:
-        forward = self._current = Forward(module, module.training, torch.is_grad_enabled(), find_site(4))
+        forward = self._current = Forward(module, module.training, torch.is_grad_enabled(), find_site())
         if forward.training and not forward.recording:
             forward.dropped = _is_dropped(forward)
         if isinstance(module, _SENSITIVE):
@@ -234,7 +233,7 @@ def _note_layer(forward: Forward, module: nn.Module, args: Sequence[Any]) -> Non
         forward.active.append(type(module).__name__)
         if not forward.training and not normalizes and is_stray(module, forward.module):
             forward.stray.append(type(module).__name__)
-            forward.stray_site = forward.stray_site or find_site(4)
+            forward.stray_site = forward.stray_site or find_site()
         return
     forward.inactive.append(type(module).__name__)
     flows = any(tensor.requires_grad for tensor in tensors_in(args))
@@ -244,10 +243,10 @@ def _note_layer(forward: Forward, module: nn.Module, args: Sequence[Any]) -> Non
 
 def _is_dropped(forward: Forward) -> bool:
     """Whether the user's own line drops what the call returns, and no hook on the model keeps any of it."""
-    caller = sys._getframe(3)
-    while caller.f_code.co_filename == module_hooks.__file__ and caller.f_back is not None:
-        caller = caller.f_back
-    if caller.f_code is not forward.site.code or not drops_result(caller.f_code, caller.f_lasti):
+    frame = caller()
+    while frame.f_code.co_filename == module_hooks.__file__ and frame.f_back is not None:
+        frame = frame.f_back
+    if frame.f_code is not forward.site.code or not drops_result(frame.f_code, frame.f_lasti):
         return False
     return not any(module._forward_hooks for module in forward.module.modules())
 

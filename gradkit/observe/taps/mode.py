@@ -70,7 +70,9 @@ def _is_ours() -> bool:
 
     Its wrappers around functions of torch stand between those and the program; they close over the `original`.
     """
-    frame = sys._getframe(2)
+    frame = sys._getframe()
+    while frame.f_code.co_filename == _is_ours.__code__.co_filename and frame.f_back is not None:
+        frame = frame.f_back
     for _ in range(16):
         code = frame.f_code
         passes = code.co_filename.startswith(_TORCH) or "original" in code.co_freevars

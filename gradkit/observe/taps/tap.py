@@ -339,7 +339,7 @@ _STEP_WRAPPER = torch.optim.Optimizer.profile_hook_step(lambda *_: None).__code_
 
 def steps_on_stack() -> int:
     """How many optimizer steps are running on this thread's stack, by torch's own wrapper around `step`."""
-    return _calls_above(sys._getframe(1), _STEP_WRAPPER)
+    return _calls_above(sys._getframe(), _STEP_WRAPPER)
 
 
 def _in_engine(frame: Any) -> bool:

@@ -109,7 +109,7 @@ class WindowRecords:
     def _places(self, optimizer: Optimizer, ledger: Ledger, verdict: Verdict) -> dict[str, Any]:
         """Lines and names, which take a look at the stack, the source and the modules."""
         models = self._monitor.models
-        step_line = locate(find_site(6), models, ledger.parameters)
+        step_line = locate(find_site(), models, ledger.parameters)
         backward_line = locate(ledger.backward_site, models, ledger.parameters)
         names = self._monitor.describe(optimizer, [ledger.parameters[index] for index in verdict.concerned])
         site = ledger.backward_site or self._backward_sites.get(ledger.number)  # not looked for in every window
@@ -184,7 +184,7 @@ def _statements(
         return tuple(missing(backward, step)), None
     if not verdict.cleared:
         return (), None
-    found = cleared_between(site, sys._getframe(1))
+    found = cleared_between(site, sys._getframe())
     certain = [item for item in found if not item.conditional]
     named = [item.statement for item in (certain or found)[:MAX_NAMED]]
     return tuple(named), not certain if found else None

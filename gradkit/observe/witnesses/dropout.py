@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gradkit.observe.program.sites import Site, find_site
+from gradkit.observe.program.sites import Site, caller, find_site
 from gradkit.observe.source.conditions import is_unconditional, stands_under_condition
 from gradkit.observe.taps.mode import INSTRUMENT
 from gradkit.observe.taps.witness import Witness
-from gradkit.sources import PACKAGE
 
 if TYPE_CHECKING:
     from gradkit.observe.monitor import Monitor
@@ -35,7 +33,6 @@ _DISPATCH = tuple(
     str(_TORCH / name) for name in ("overrides.py", "nn/functional.py", "_jit_internal.py", "functional.py")
 )
 _MODULES = str(_TORCH / "nn" / "modules")
-_GRADKIT = str(PACKAGE)
 
 
 class FunctionalDropout(Witness):
@@ -59,7 +56,7 @@ class FunctionalDropout(Witness):
         name = str(getattr(function, "__name__", ""))
         if not _drops(name, args, kwargs) or _asked_by_module():
             return
-        site = find_site(2)
+        site = find_site()
         place = site.location()
         certain = place is not None and is_unconditional(place, name)
         if self._training or (place is not None and certain and not stands_under_condition(place)):
@@ -84,7 +81,7 @@ def _drops(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
 
 def _asked_by_module() -> bool:
     """Whether a layer of torch made the call, which follows its own mode."""
-    frame = sys._getframe(2)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith((_GRADKIT, *_DISPATCH)):
+    frame = caller()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_DISPATCH):
         frame = frame.f_back
     return frame.f_code.co_filename.startswith(_MODULES)

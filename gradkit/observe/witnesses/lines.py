@@ -26,5 +26,5 @@ class Lines(Witness):
         for tensor in tensors_in(result, 2):
             node: Any = tensor.grad_fn  # torch's stubs know no metadata
             if node is not None and self.key not in node.metadata:
-                site = site or find_site(3)
+                site = site or find_site()
                 node.metadata[self.key] = site

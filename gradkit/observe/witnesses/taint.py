@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import functools
 import math
-import sys
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.compiler import is_compiling
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from gradkit.observe.program.sites import Site, find_caller, find_site, is_user_code
+from gradkit.observe.program.sites import Site, caller, find_caller, find_site, is_user_code
 from gradkit.observe.source import numbers
 from gradkit.observe.taps.patches import Point
 from gradkit.observe.taps.witness import Witness
@@ -152,8 +152,8 @@ class Taint(Witness):
         name = name_of(function)
         if name == "_set_grad_enabled":
             off = bool(args) and not args[0]
-            self._disabled, self._decorated = (find_site(4), _decorated_function()) if off else (None, None)
-            self._caller = find_caller(4) if off else None
+            self._disabled, self._decorated = (find_site(), _decorated_function()) if off else (None, None)
+            self._caller = find_caller() if off else None
             return
         if before is None:
             return
@@ -166,7 +166,7 @@ class Taint(Witness):
             return
         outputs = list(tensors_in(result, 3))
         if not outputs and name in _EXITS:
-            self._exits.append(_Exit(live, dead, result, find_site(3)))
+            self._exits.append(_Exit(live, dead, result, find_site()))
         outputs += _targets(name, args, kwargs)
         cut: int | None = None
         for tensor in outputs:
@@ -267,16 +267,16 @@ class Taint(Witness):
                 cause = "inference_mode"
             elif not torch.is_grad_enabled() and operation not in ("detach", ".data"):
                 cause = "no_grad"
-        site = find_site(4)
+        site = find_site()
         off = (self._disabled, self._decorated) if cause == "no_grad" else (None, None)
-        caller = self._caller if off[0] is not None else find_caller(4)
+        outer = self._caller if off[0] is not None else find_caller()
         applied = None if torch.is_grad_enabled() else _applied()
-        self.cuts.append(Cut(operation, cause, site, *off, applied=applied, caller=caller))
+        self.cuts.append(Cut(operation, cause, site, *off, applied=applied, caller=outer))
         return len(self.cuts) - 1
 
     def _use(self, constants: Sequence[float], dead: _Dead, operation: str) -> None:
         """Numbers that an operation takes beside tensors carry what left as these numbers before."""
-        site = find_site(4)
+        site = find_site()
         known = [item for item in self._exits if item.is_among(constants) or item.flows_to(site)]
         bits = 0
         for item in known:
@@ -291,7 +291,7 @@ class Taint(Witness):
         """A tensor made of numbers carries what left in just these numbers before."""
         dead: _Dead = {}
         bits = 0
-        site = find_site(3)
+        site = find_site()
         for known in [item for item in self._exits if item.returns_in(data) or item.flows_to(site, operation)]:
             bits |= known.live
             for number, mask in known.dead.items():
@@ -381,7 +381,7 @@ def _numbers(value: Any, limit: int = 10_000) -> Iterator[float]:
 
 def _decorated_function() -> Site | None:
     """The beginning of the user's function whose decorator switches gradients off; None when it is no decorator."""
-    frame = sys._getframe(3)
+    frame = caller()
     for _ in range(8):
         function = frame.f_locals.get("func") if frame.f_code.co_name == _DECORATED else None
         code = getattr(function, "__code__", None)
@@ -398,15 +398,12 @@ _APPLY = ("apply", str(Path(str(torch.__file__)).parent / "autograd" / "function
 
 def _applied() -> Site | None:
     """The user's line that applied the custom function whose forward is running; None outside of one."""
-    depth = 3
-    while True:
-        try:
-            code = sys._getframe(depth).f_code
-        except ValueError:  # the bottom of the stack
-            return None
-        if (code.co_name, code.co_filename) == _APPLY:
-            return find_site(depth + 2)
-        depth += 1
+    frame: FrameType | None = caller()
+    while frame is not None:
+        if (frame.f_code.co_name, frame.f_code.co_filename) == _APPLY:
+            return find_site(frame)
+        frame = frame.f_back
+    return None
 
 
 def _targets(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from gradkit.observe.program.sites import Site, find_site, is_user_code
+from gradkit.observe.program.sites import Site, caller, find_site, is_user_code
 from gradkit.observe.taps.witness import Witness
 from gradkit.observe.tensors import graph
 from gradkit.observe.tensors.arguments import is_in_place, name_of, tensors_in
@@ -69,7 +68,7 @@ class Writes(Witness):
         name = name_of(function)
         for number, version in (before or {}).items():
             if self._parameters[number]._version == version and _is_the_users():
-                self.writes.append(Write(number, self._order, name, find_site(4)))
+                self.writes.append(Write(number, self._order, name, find_site()))
                 # `.data = x` gave the parameter other memory.
                 pointer = memory_of(self._parameters[number])
                 if pointer is not None:
@@ -79,7 +78,7 @@ class Writes(Witness):
         used = [id(tensor) for tensor in tensors_in((args, kwargs)) if id(tensor) in self._parameters]
         if used:
             self._used.update(used)
-            site = find_site(4)
+            site = find_site()
             for tensor in tensors_in(result, 2):
                 node: Any = tensor.grad_fn  # torch's stubs know no metadata
                 if node is not None:
@@ -110,7 +109,7 @@ class Writes(Witness):
 
 def _is_the_users() -> bool:
     """Whether the user's own code made the call, perhaps through a helper of torch; libraries may move weights."""
-    frame = sys._getframe(4)
+    frame = caller()
     while "/torch/" in frame.f_code.co_filename and "/torch/distributed/" not in frame.f_code.co_filename:
         if frame.f_back is None:
             return False

@@ -9,20 +9,15 @@ and no others: those it does not override are never called. One that has seen en
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-if TYPE_CHECKING:
-    from torch import Tensor
-    from torch.optim import Optimizer
+from gradkit.observe.taps.events import Listener
 
+if TYPE_CHECKING:
     from gradkit.observe.monitor import Monitor
 
-EVENTS = ("enter_backward", "leave_backward", "enter_grad", "optimizer_created", "before_step", "after_step")
-"""Methods of `Observer` that a monitor calls while it runs."""
 
-
-class Observer:
+class Observer(Listener):
     """Sees the events of one monitor; an exception inside becomes GK900 and silences this observer alone.
 
     Args:
@@ -48,23 +43,17 @@ class Observer:
     def stop(self) -> None:
         """The monitor has stopped: detach everything and judge what is still open."""
 
-    def enter_backward(self, roots: Sequence[Tensor], retain_graph: bool, create_graph: bool) -> None:
-        """A backward that accumulates into `.grad` begins; `roots` must not be kept beyond the call."""
+    def __init_subclass__(cls) -> None:
+        """Refuse a method that nobody would ever call.
 
-    def leave_backward(self, failed: bool) -> None:
-        """That backward is over, or raised when `failed`."""
-
-    def enter_grad(self, roots: Sequence[Tensor], retain_graph: bool, create_graph: bool) -> None:
-        """A call such as `torch.autograd.grad`, which returns gradients instead of accumulating them, begins."""
-
-    def optimizer_created(self, optimizer: Optimizer) -> None:
-        """An optimizer this monitor watches became known, by its construction or its first step."""
-
-    def before_step(self, optimizer: Optimizer, closure: bool) -> None:
-        """An optimizer this monitor watches begins to step; nested calls of one optimizer count once."""
-
-    def after_step(self, optimizer: Optimizer) -> None:
-        """That step is over."""
+        Raises:
+            TypeError: A public method is neither an event nor one of this class.
+        """
+        stray = [name for name in vars(cls) if not name.startswith("_") and not hasattr(Observer, name)]
+        if stray:
+            raise TypeError(
+                f"{cls.__name__}.{stray[0]} is no event that {Listener.__module__} declares: nobody would call it."
+            )
 
 
 def overridden(observer: Observer, event: str) -> Any:

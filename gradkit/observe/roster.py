@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from gradkit.errors import HygieneError
-from gradkit.observe.observer import EVENTS, Observer, overridden
+from gradkit.observe.observer import Observer, overridden
+from gradkit.observe.taps.events import TOLD_BY_MONITOR
 from gradkit.observe.taps.tap import TAP
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Roster:
     def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
         self._observers: list[Observer] = []
-        self.calls: dict[str, list[tuple[Observer, Callable[..., None]]]] = {event: [] for event in EVENTS}
+        self.calls: dict[str, list[tuple[Observer, Callable[..., None]]]] = {event: [] for event in TOLD_BY_MONITOR}
         self._asleep: dict[Observer, float] = {}
         self.wakes_at = math.inf
 
@@ -47,7 +48,7 @@ class Roster:
 
     def start(self) -> None:
         """Make the observers that are needed and start them; those of an earlier start hear nothing more."""
-        self.calls = {event: [] for event in EVENTS}
+        self.calls = {event: [] for event in TOLD_BY_MONITOR}
         self._asleep.clear()
         self.wakes_at = math.inf
         wants = self._monitor.engine.wants
@@ -64,7 +65,7 @@ class Roster:
 
     def _listen(self, observer: Observer) -> None:
         TAP.fold()
-        for event in EVENTS:
+        for event in TOLD_BY_MONITOR:
             if (method := overridden(observer, event)) is not None:
                 self.calls[event].append((observer, method))
 

@@ -7,13 +7,14 @@ import torch
 from torch import nn
 
 import gradkit
-from gradkit.observe.taps.forwards import FORWARDS, ForwardListener
+from gradkit.observe.taps import events
+from gradkit.observe.taps.forwards import FORWARDS
 from gradkit.observe.taps.mode import INSTRUMENT
 from gradkit.observe.taps.uncompiled import compiled_code_exists
 from gradkit.observe.taps.witness import Witness
 
 
-class Listener(ForwardListener):
+class Listener(events.Listener):
     def __init__(self, monitor=None):
         self.monitor = monitor
         self.seen = []

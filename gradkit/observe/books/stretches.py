@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from gradkit.observe.program.sites import Site
-from gradkit.observe.taps.forwards import Forward
+from gradkit.observe.taps.events import Forward
 from gradkit.observe.tensors import graph
 from gradkit.observe.tensors.transforms import has_own_memory
 

@@ -23,7 +23,8 @@ from gradkit.observe.observer import Observer
 from gradkit.observe.program.sites import caller, is_user_code, way_here
 from gradkit.observe.source.places import locate
 from gradkit.observe.taps import signals
-from gradkit.observe.taps.forwards import FORWARDS, Forward, ForwardListener
+from gradkit.observe.taps.events import Forward
+from gradkit.observe.taps.forwards import FORWARDS
 from gradkit.observe.taps.patches import Point
 from gradkit.observe.tensors import graph
 from gradkit.observe.tensors.memory import storage_of
@@ -64,7 +65,7 @@ LEAST_WATCH = 64
 _Key = tuple[int, bool]
 
 
-class EvaluationPasses(Observer, ForwardListener):
+class EvaluationPasses(Observer):
     """Follows stretches until they are proven, refuted or over."""
 
     kinds = (EvaluationPass,)

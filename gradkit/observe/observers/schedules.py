@@ -48,7 +48,6 @@ class SchedulesObserver(Observer):
     def __init__(self, monitor: Any) -> None:
         super().__init__(monitor)
         self._early: dict[int, _Early] = {}
-        self._inside = False
 
     @property
     def attached(self) -> tuple[str, ...]:
@@ -70,23 +69,8 @@ class SchedulesObserver(Observer):
 
     # --- events -------------------------------------------------------------------------------------------------
 
-    def enter(self) -> bool:
-        """A scheduler's `step` begins; False when it is part of another one's."""
-        outermost = not self._inside
-        self._inside = True
-        return outermost
-
-    def leave(self) -> None:
-        """The outermost `step` is over."""
-        self._inside = False
-
     def scheduler_steps(self, scheduler: Any, explicit: bool) -> None:
-        """The user, or the constructor, makes a scheduler step.
-
-        Args:
-            scheduler: The scheduler.
-            explicit: An epoch was given, so that the schedule does not depend on how often it stepped.
-        """
+        """The user, or the constructor, makes a scheduler step."""
         if not TAP.thread.is_here:
             return
         try:

@@ -17,7 +17,8 @@ from gradkit.observe.observer import Observer
 from gradkit.observe.program.sites import Site, find_site
 from gradkit.observe.source.places import locate
 from gradkit.observe.taps import signals
-from gradkit.observe.taps.forwards import FORWARDS, Forward, ForwardListener
+from gradkit.observe.taps.events import Forward
+from gradkit.observe.taps.forwards import FORWARDS
 from gradkit.records import ModeStep
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ MAJORITY = 0.5
 prompt on a frozen model in eval mode is normal."""
 
 
-class TrainingModes(Observer, ForwardListener):
+class TrainingModes(Observer):
     """Counts windows in a row whose forwards all ran in eval mode."""
 
     kinds = (ModeStep,)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,7 +19,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-from gradkit.observe.program.sites import Site, caller, drops_result, find_site
+from gradkit.observe.program.sites import caller, drops_result, find_site
+from gradkit.observe.taps.events import Forward, Listener
 from gradkit.observe.taps.signals import COMPILING
 from gradkit.observe.taps.tap import TAP
 from gradkit.observe.taps.uncompiled import compiled_code_exists
@@ -28,7 +28,7 @@ from gradkit.observe.tensors.arguments import tensors_in
 from gradkit.observe.tensors.transforms import is_transforming
 
 if TYPE_CHECKING:
-    from gradkit.observe.monitor import Monitor
+    pass
 
 
 def hook_all_modules(enter: Callable[..., None], leave: Callable[..., None]) -> list[Any]:
@@ -47,63 +47,11 @@ def unhook(handles: Sequence[Any]) -> None:
         module_hooks.__dict__.get("_global_forward_hooks_with_kwargs", {}).pop(handle.id, None)
 
 
-@dataclass(slots=True)
-class Forward:
-    """One call of a module that no other module called.
-
-    Attributes:
-        module: The module; not to be kept beyond the event.
-        training: Its mode when the call began.
-        recording: Autograd was on when the call began.
-        site: The user's line of the call.
-        inputs: The input tensors, by weak reference, to tell a repeated input.
-        active: Dropout and batch-norm layers that ran in train mode, by type name.
-        inactive: Those that ran in eval mode.
-        inactive_over_gradients: Those of `inactive` that gradients flow through, or whose own parameters are trainable.
-        stray: Those of `active` that drop something out and are no part of the module, by type name.
-        stray_site: The line that called the first of these.
-        calibrating: A batch-norm layer in train mode was collecting its statistics anew (no momentum, or just reset).
-        dropped: The program drops the result of a call in train mode without gradients: it can only be after what the
-            call does to the statistics of batch-norm.
-        outputs: Nodes of the output's graph; empty when none was recorded.
-        differentiated: A differentiation ran within the call, as where forces are the derivative of an energy.
-        failed: The call raised.
-    """
-
-    module: nn.Module
-    training: bool
-    recording: bool
-    site: Site
-    inputs: tuple[weakref.ref[Tensor], ...] = ()
-    active: list[str] = field(default_factory=list)
-    inactive: list[str] = field(default_factory=list)
-    inactive_over_gradients: list[nn.Module] = field(default_factory=list)
-    stray: list[str] = field(default_factory=list)
-    stray_site: Site | None = None
-    calibrating: bool = False
-    dropped: bool = False
-    outputs: list[Any] = field(default_factory=list)
-    differentiated: bool = False
-    failed: bool = False
-
-
-class ForwardListener:
-    """Hears of whole forwards; `monitor` is told of its mistakes."""
-
-    monitor: Monitor
-
-    def forward_begins(self, forward: Forward) -> None:
-        """A module is called that no other module called."""
-
-    def forward_ended(self, forward: Forward) -> None:
-        """That call is over."""
-
-
 class Forwards:
     """The hooks of this process and who listens to them."""
 
     def __init__(self) -> None:
-        self.listeners: list[ForwardListener] = []
+        self.listeners: list[Listener] = []
         self._handles: list[Any] = []
         self._depth = 0
         self._thread = 0
@@ -124,7 +72,7 @@ class Forwards:
         if self._current is not None and self._thread == threading.get_ident():
             self._current.differentiated = True
 
-    def listen(self, listener: ForwardListener) -> bool:
+    def listen(self, listener: Listener) -> bool:
         """Begin to tell a listener; False when compiled code forbids it."""
         if listener in self.listeners:
             return True
@@ -138,7 +86,7 @@ class Forwards:
             self._handles = hook_all_modules(self._enter, self._leave)
         return True
 
-    def leave(self, listener: ForwardListener) -> None:
+    def leave(self, listener: Listener) -> None:
         """Stop telling a listener; the last one takes the hooks off."""
         if listener in self.listeners:
             self.listeners.remove(listener)

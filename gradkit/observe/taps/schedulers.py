@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -15,23 +16,25 @@ from gradkit.observe.taps.patches import Point, unseen_by_warnings
 # and may well be told one before training.
 _CLASSES = ("LRScheduler", "SequentialLR", "ChainedScheduler", "CosineAnnealingWarmRestarts")
 
+_running = threading.local()
+"""Whether the `step` of some scheduler runs in this thread."""
+
 
 def watched_step(original: Callable[..., Any], point: Point) -> Callable[..., Any]:
     """A scheduler's `step` that tells the point's listeners of the outermost call."""
 
     @functools.wraps(original)
     def step(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if is_compiling() or not point.listeners:
-            return original(self, *args, **kwargs)
         # A composed scheduler steps its parts; only what the user called counts.
-        outermost = [listener for listener in point.listeners if listener.enter()]
+        if is_compiling() or not point.listeners or getattr(_running, "step", False):
+            return original(self, *args, **kwargs)
+        _running.step = True
         try:
-            for listener in outermost:
+            for listener in point.listeners:
                 listener.scheduler_steps(self, bool(args or kwargs))
             return original(self, *args, **kwargs)
         finally:
-            for listener in outermost:
-                listener.leave()
+            _running.step = False
 
     return unseen_by_warnings(step)
 

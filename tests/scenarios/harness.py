@@ -22,6 +22,8 @@ from types import ModuleType
 from typing import Any
 
 FOLDER = Path(__file__).parent
+LONG_WAY = "GRADKIT_LONG_WAY"
+"""While it is set, monitors that start follow every loop the long way."""
 _EXPECT = re.compile(r"#\s*expect:\s*(GK\d{3}(?:\s*,\s*GK\d{3})*)")
 
 
@@ -121,6 +123,8 @@ class Outcome:
     stdout: str
     findings: tuple[Any, ...] = ()
     attached_after: tuple[str, ...] = ()
+    records: tuple[str, ...] = ()
+    """What the rules were handed, in order, without what was measured by the clock."""
 
 
 def run(scenario: Scenario, *, watched: bool, **options: Any) -> Outcome:
@@ -142,10 +146,44 @@ def run(scenario: Scenario, *, watched: bool, **options: Any) -> Outcome:
     import gradkit
 
     settings = {"report": "never", **getattr(module, "WATCH", {}), **options}
-    with contextlib.redirect_stdout(stdout), gradkit.watch(**settings) as monitor:
+    with contextlib.redirect_stdout(stdout), _recorded() as records, gradkit.watch(**settings) as monitor:
         result = function()
     _forget_compiled()
-    return Outcome(digest(result), _rng(), stdout.getvalue(), monitor.findings, monitor.attached)
+    findings = monitor.findings
+    return Outcome(digest(result), _rng(), stdout.getvalue(), findings, monitor.attached, tuple(records))
+
+
+@contextlib.contextmanager
+def the_long_way() -> Iterator[None]:
+    """A stretch in which every loop is followed the long way, whatever the environment said before."""
+    before = os.environ.get(LONG_WAY)
+    os.environ[LONG_WAY] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[LONG_WAY]
+        else:
+            os.environ[LONG_WAY] = before
+
+
+@contextlib.contextmanager
+def _recorded() -> Iterator[list[str]]:
+    """The text of every record that is put to the engine meanwhile."""
+    from gradkit.engine import Engine
+
+    records: list[str] = []
+    put = Engine.put
+
+    def collecting(engine: Engine, record: Any, source: object = None) -> Any:
+        records.append(re.sub(r"\b(\w*seconds)=[-+.e\d]+", r"\1=", repr(record)))
+        return put(engine, record, source)
+
+    Engine.put = collecting  # type: ignore[method-assign]
+    try:
+        yield records
+    finally:
+        Engine.put = put  # type: ignore[method-assign]
 
 
 def _forget_compiled() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from tests.scenarios.harness import FOLDER, Outcome, Scenario, found, run, scenarios
+from tests.scenarios.harness import FOLDER, Outcome, Scenario, found, run, scenarios, the_long_way
 
 ALL = scenarios()
 # Processes cost seconds each: the plain programs of every kind, spread over the list.
@@ -33,13 +33,27 @@ def _bare(scenario: Scenario) -> Outcome:
     return run(scenario, watched=False)
 
 
-@pytest.mark.parametrize("deep", [False, True], ids=["standard", "deep"])
+@functools.cache
+def _standard(scenario: Scenario) -> Outcome:
+    return run(scenario, watched=True)
+
+
+def _watched(scenario: Scenario, mode: str) -> Outcome:
+    if mode == "standard":
+        return _standard(scenario)
+    if mode == "deep":
+        return run(scenario, watched=True, deep=True)
+    with the_long_way():
+        return run(scenario, watched=True)
+
+
+@pytest.mark.parametrize("mode", ["standard", "deep", "long-way"])
 @pytest.mark.parametrize("scenario", ALL, ids=lambda scenario: scenario.id)
 @pytest.mark.filterwarnings("default")
-def test_finds_exactly_what_is_declared_and_changes_nothing(scenario: Scenario, deep: bool) -> None:
+def test_finds_exactly_what_is_declared_and_changes_nothing(scenario: Scenario, mode: str) -> None:
     _needs(scenario)
     bare = _bare(scenario)
-    watched = run(scenario, watched=True, deep=deep)
+    watched = _watched(scenario, mode)
     tracebacks = [finding.evidence["traceback"] for finding in watched.findings if finding.rule == "GK900"]
     assert not tracebacks, "\n".join(tracebacks)
     assert found(watched) == scenario.expected, [f"{f.rule} {f.message} {f.location}" for f in watched.findings]
@@ -50,6 +64,14 @@ def test_finds_exactly_what_is_declared_and_changes_nothing(scenario: Scenario, 
     assert (watched.weights, watched.rng) == (bare.weights, bare.rng)
     assert watched.stdout == bare.stdout
     assert watched.attached_after == ()
+    if mode == "long-way":
+        standard = _standard(scenario)
+        assert watched.records == standard.records
+        assert _told(watched) == _told(standard)
+
+
+def _told(outcome: Outcome) -> list[tuple[object, ...]]:
+    return [(f.rule, f.message, f.first_step, f.last_step, f.count) for f in outcome.findings]
 
 
 @pytest.fixture(scope="module")

@@ -6,20 +6,16 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from gradkit.errors import ConfigError, did_you_mean
 
-if TYPE_CHECKING:
-    from gradkit.integrations._pytest_watch import ItemState
-
 FAIL_ON = ("error", "warning", "note", "never")
 ARGUMENTS = ("fail_on", "select", "ignore", "accumulate")
 """Of the marker; the ini settings are the same names after `gradkit_`."""
 
-STATE: pytest.StashKey[ItemState] = pytest.StashKey()
 SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from gradkit.config.wording import counted
 from gradkit.report.json_report import to_json
-from gradkit.report.text import Report
+from gradkit.report.report import Report
 from gradkit.store import write_atomically
 
 _RANK = {"error": 0, "warning": 1, "note": 2}

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gradkit.findings import Finding, Severity
-from gradkit.integrations._pytest_session import STATE, Settings, settings_of
+from gradkit.integrations._pytest_session import Settings, settings_of
 
 if TYPE_CHECKING:
     from gradkit.check import CheckResult
     from gradkit.observe.monitor import Monitor
-    from gradkit.report.text import Report
+    from gradkit.report.report import Report
+
+STATE: pytest.StashKey[ItemState] = pytest.StashKey()
 
 
 class Watch:
@@ -156,7 +158,7 @@ class ItemState:
     def _record(self) -> dict[str, Any] | None:
         from dataclasses import replace
 
-        from gradkit.report.text import Report
+        from gradkit.report.report import Report
 
         seen = self._watch.report() if self._watch is not None else Report(findings=())
         whole = replace(seen, findings=(*seen.findings, *self._check_findings))

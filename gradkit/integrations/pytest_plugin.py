@@ -113,7 +113,7 @@ def _state(item: pytest.Item) -> ItemState:
 
 
 def _forget(item: pytest.Item) -> None:
-    from gradkit.integrations._pytest_session import STATE
+    from gradkit.integrations._pytest_watch import STATE
 
     if STATE in item.stash:
         del item.stash[STATE]
@@ -121,7 +121,7 @@ def _forget(item: pytest.Item) -> None:
 
 def _known_state(item: pytest.Item) -> ItemState | None:
     """The state of a test that has one; a test that does not use gradkit never gets one."""
-    from gradkit.integrations._pytest_session import STATE
+    from gradkit.integrations._pytest_watch import STATE
 
     return item.stash.get(STATE, None)
 

@@ -38,7 +38,7 @@ from gradkit.observe.witnesses.unused_forwards import UnusedForwards
 from gradkit.records import Gap, Record, RunInfo, Window
 
 if TYPE_CHECKING:
-    from gradkit.report.text import Report
+    from gradkit.report.report import Report
 
 
 _CLEAN = Verdict()
@@ -230,7 +230,7 @@ class Monitor(OptimizerBook):
 
     def report(self) -> Report:
         """The report: printable as text, `.to_json()` for tools."""
-        from gradkit.report.text import Report
+        from gradkit.report.report import Report
 
         found = self.findings
         return Report(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gradkit.findings import Finding, Severity
 from gradkit.fingerprints import fingerprint
-from gradkit.report.text import Report
+from gradkit.report.report import Report
 
 _COMMANDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "notice"}
 

@@ -9,16 +9,14 @@ import sys
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradkit
 from gradkit.findings import Finding, Severity
 from gradkit.fingerprints import fingerprint
 from gradkit.records import Location, RunInfo
+from gradkit.report.contents import Contents
 from gradkit.store import plain, write_atomically
-
-if TYPE_CHECKING:
-    from gradkit.report.text import Report
 
 SCHEMA_VERSION = 1
 DOCS = "docs/rules/{code}.md"
@@ -30,7 +28,7 @@ def schema() -> dict[str, Any]:
     return loaded
 
 
-def to_json(report: Report) -> dict[str, Any]:
+def to_json(report: Contents) -> dict[str, Any]:
     """The report as strict JSON data: non-finite numbers become the words "NaN", "Infinity" and "-Infinity"."""
     info = report.info
     document = {
@@ -56,7 +54,7 @@ def to_json(report: Report) -> dict[str, Any]:
     return cleaned
 
 
-def write_json(report: Report, path: str | os.PathLike[str]) -> None:
+def write_json(report: Contents, path: str | os.PathLike[str]) -> None:
     """Write the report as one JSON file, replacing an older one in a single move.
 
     Raises:
@@ -66,16 +64,14 @@ def write_json(report: Report, path: str | os.PathLike[str]) -> None:
     write_atomically(Path(path), (text + "\n").encode("utf-8"))
 
 
-def from_json(document: Mapping[str, Any]) -> Report:
+def from_json(document: Mapping[str, Any]) -> Contents:
     """The report a document of `to_json` describes; numbers JSON does not have stay the words that stand for them.
 
     Raises:
         KeyError, TypeError, ValueError: The document does not follow the schema.
     """
-    from gradkit.report.text import Report
-
     run = document["run"]
-    return Report(
+    return Contents(
         findings=tuple(_read_finding(entry) for entry in document["findings"]),
         suppressed=tuple(_read_finding(entry) for entry in document["suppressed"]),
         rules=tuple((rule["code"], rule["name"]) for rule in document["rules"]),

@@ -21,7 +21,7 @@ from gradkit.store import plain, write_atomically
 from gradkit.suppress import INLINE, ignored_by_comment
 
 if TYPE_CHECKING:
-    from gradkit.report.text import Report
+    from gradkit.report.report import Report
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 ROOT = "%SRCROOT%"

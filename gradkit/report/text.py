@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, TextIO
+from typing import TextIO
 
 from rich.console import Console
 from rich.text import Text
 
 from gradkit.config.wording import counted
 from gradkit.findings import Finding, Severity
-from gradkit.records import Location, RunInfo
+from gradkit.records import Location
+from gradkit.report.contents import Contents
 from gradkit.sources import line_of_file, lines_of_file
 
 _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow", Severity.NOTE: "bold cyan"}
@@ -40,93 +38,47 @@ class _Console(Console):
         raise  # Rich calls this where it caught the error
 
 
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """Everything one watched run has to say.
+def write(report: Contents, stream: TextIO | None, *, notes: bool) -> None:
+    """Write the report to a stream, standard error when None; see `gradkit.report.report.Report.print`."""
+    stream = stream if stream is not None else sys.stderr
+    if stream is None:  # a process without standard error
+        return
+    colour = stream.isatty() and not os.environ.get("NO_COLOR")  # no-color.org: present and not empty
+    # A fixed width off a terminal: the same run gives the same text whatever the shell's size.
+    width = None if stream.isatty() else 120
+    console = _Console(file=stream, width=width, no_color=not colour, highlight=False, soft_wrap=True)
+    for text in parts(report, notes=notes):
+        text.plain = _encodable(text.plain, stream)
+        console.print(text, soft_wrap=True)
 
-    Attributes:
-        findings: Worst first.
-        info: Totals of the run.
-        rules: Code and name of each active rule.
-        dropped: Findings beyond the limit, which are not listed.
-        suppressed: Findings the user asked not to see, for the JSON report.
-        ranks: Processes of one distributed run that are in it.
-    """
 
-    findings: Sequence[Finding]
-    info: RunInfo = field(default_factory=RunInfo)
-    rules: Sequence[tuple[str, str]] = ()
-    dropped: int = 0
-    suppressed: Sequence[Finding] = ()
-    ranks: int = 1
+def parts(report: Contents, *, notes: bool) -> list[Text]:
+    """The findings and the last line as Rich texts, for a console of the caller's."""
+    shown = [finding for finding in report.findings if notes or finding.severity is not Severity.NOTE]
+    texts = [_finding(finding) for finding in shown]
+    texts.append(_summary(report, len(report.findings) - len(shown)))
+    for text in texts:
+        text.plain = text.plain.translate(_SHOWN)
+    return texts
 
-    def print(self, stream: TextIO | None = None, *, notes: bool = False) -> None:
-        """Write the report to `stream`, standard error when None, in colour where that is wanted.
 
-        Args:
-            stream: Where to write.
-            notes: Show notes in full; otherwise they are counted in the last line.
-
-        Raises:
-            OSError: The stream cannot be written to; `BrokenPipeError` where its reader has left.
-        """
-        stream = stream if stream is not None else sys.stderr
-        if stream is None:  # a process without standard error
-            return
-        colour = stream.isatty() and not os.environ.get("NO_COLOR")  # no-color.org: present and not empty
-        # A fixed width off a terminal: the same run gives the same text whatever the shell's size.
-        width = None if stream.isatty() else 120
-        console = _Console(file=stream, width=width, no_color=not colour, highlight=False, soft_wrap=True)
-        for text in self.parts(notes=notes):
-            text.plain = _encodable(text.plain, stream)
-            console.print(text, soft_wrap=True)
-
-    def text(self, *, notes: bool = False) -> str:
-        """The report without colour."""
-        stream = io.StringIO()
-        self.print(stream, notes=notes)
-        return stream.getvalue()
-
-    def to_json(self) -> dict[str, Any]:
-        """The report as data; `gradkit.report.json_report` describes it."""
-        from gradkit.report.json_report import to_json
-
-        return to_json(self)
-
-    def totals(self) -> str:
-        """How much was watched, in words."""
-        return (
-            f"{counted(self.info.steps, 'optimizer step')} and {counted(self.info.backwards, 'backward call')} watched,"
-            f" {counted(self.info.optimizers, 'optimizer')}, {counted(self.info.parameters, 'parameter tensor')},"
-            f" {counted(len(self.rules), 'rule')} active{f', {self.ranks} ranks' if self.ranks > 1 else ''}"
-        )
-
-    def parts(self, *, notes: bool = False) -> list[Text]:
-        """The findings and the last line as Rich texts, for a console of the caller's."""
-        shown = [finding for finding in self.findings if notes or finding.severity is not Severity.NOTE]
-        parts = [_finding(finding) for finding in shown]
-        parts.append(self._summary(len(self.findings) - len(shown)))
-        for part in parts:
-            part.plain = part.plain.translate(_SHOWN)
-        return parts
-
-    def _summary(self, hidden: int) -> Text:
-        counts = {severity: sum(f.severity is severity for f in self.findings) for severity in Severity}
-        said = [counted(counts[s], s.value) for s in (Severity.ERROR, Severity.WARNING) if counts[s]]
-        text = Text("gradkit: ", style="bold")
-        verdict = ", ".join(said) if said else "no findings"
-        text.append(verdict, style="bold red" if counts[Severity.ERROR] else "bold yellow" if said else "bold green")
-        text.append(f". {self.totals()}.", style="")
-        if self.suppressed:
-            text.append(f" {counted(len(self.suppressed), 'finding')} suppressed.", style="dim")
-        if hidden:
-            text.append(f" {counted(hidden, 'note')} not shown.", style="dim")
-        if self.dropped:
-            text.append(f" {self.dropped} further findings were beyond the limit and are not listed.")
-        for finding in self.findings:
-            if finding.rule == "GK901":
-                text.append(f"\n  not seen: {finding.message}", style="dim")
-        return text
+def _summary(report: Contents, hidden: int) -> Text:
+    counts = {severity: sum(f.severity is severity for f in report.findings) for severity in Severity}
+    said = [counted(counts[s], s.value) for s in (Severity.ERROR, Severity.WARNING) if counts[s]]
+    text = Text("gradkit: ", style="bold")
+    verdict = ", ".join(said) if said else "no findings"
+    text.append(verdict, style="bold red" if counts[Severity.ERROR] else "bold yellow" if said else "bold green")
+    text.append(f". {report.totals()}.", style="")
+    if report.suppressed:
+        text.append(f" {counted(len(report.suppressed), 'finding')} suppressed.", style="dim")
+    if hidden:
+        text.append(f" {counted(hidden, 'note')} not shown.", style="dim")
+    if report.dropped:
+        text.append(f" {report.dropped} further findings were beyond the limit and are not listed.")
+    for finding in report.findings:
+        if finding.rule == "GK901":
+            text.append(f"\n  not seen: {finding.message}", style="dim")
+    return text
 
 
 def _finding(finding: Finding) -> Text:

@@ -67,12 +67,13 @@ def _prepare() -> tuple[Program, Session]:
         program = Program(command.target, command.is_module, command.arguments, command.own)
         program.check()
         with own_path():
+            from gradkit.run.children import begin
             from gradkit.run.session import Session
         if state is None:
             session = Session(command.settings)
         else:  # a rank that a watched launcher has started
             session = Session(from_data(state["settings"]), Path(state["parts"]))
-        session.begin()
+        begin(session)
     except GradkitError as error:
         print(f"gradkit.run: {one_line(str(error))}", file=sys.stderr)
         sys.exit(USAGE_ERROR)

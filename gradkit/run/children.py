@@ -24,8 +24,13 @@ VARIABLE = "GRADKIT_RUN_CHILD"
 _LAUNCHER = "torch.distributed.elastic.multiprocessing.subprocess_handler.subprocess_handler"
 
 
-def follow(session: Session) -> None:
-    """Have every child of this process report to the folder of its session."""
+def begin(session: Session) -> None:
+    """Begin a session, and have every child of this process report to the folder of it.
+
+    Raises:
+        ConfigError: The baseline cannot be read.
+    """
+    session.begin()
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(before=lambda: str(session.parts), after_in_child=session.forked)
     session.wait_for("multiprocessing.util", lambda: _end_with_processes(session))
@@ -64,7 +69,7 @@ def arrive(state: dict[str, Any]) -> None:
     """Begin to watch this process as a child of the session that `state` tells of."""
     from gradkit.run.session import Session
 
-    Session(from_data(state["settings"]), Path(state["parts"])).begin()
+    begin(Session(from_data(state["settings"]), Path(state["parts"])))
 
 
 def _state(session: Session) -> dict[str, Any]:

@@ -11,12 +11,13 @@ from typing import Any
 
 from gradkit.findings import Finding
 from gradkit.records import RunInfo
+from gradkit.report.contents import Contents
 from gradkit.report.json_report import from_json, to_json
-from gradkit.report.text import Report
+from gradkit.report.report import Report
 from gradkit.run.ranks import Rank
 from gradkit.store import write_atomically
 
-Part = tuple[Report, Rank]
+Part = tuple[Contents, Rank]
 
 
 def write_part(report: Report, folder: Path, rank: Rank) -> None:
@@ -78,7 +79,7 @@ def _marked(findings: Iterable[Finding], rank: Rank) -> tuple[Finding, ...]:
     return tuple(replace(finding, ranks=(rank.number,)) for finding in findings)
 
 
-def _joined(reports: Sequence[Report], total: Callable[[list[int]], int]) -> Report:
+def _joined(reports: Sequence[Contents], total: Callable[[list[int]], int]) -> Report:
     def findings(name: str) -> tuple[Finding, ...]:
         known: dict[object, Finding] = {}
         for finding in (finding for report in reports for finding in getattr(report, name)):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gradkit.settings import Settings
 
 if TYPE_CHECKING:
-    from gradkit.report.text import Report
+    from gradkit.report.report import Report
 
 Writer = Callable[["Report", Path, Path], None]
 """Writes a report to a file; the last argument is the folder the run was started in."""

@@ -15,7 +15,7 @@ from gradkit.settings import Settings
 
 if TYPE_CHECKING:
     from gradkit.findings import Finding
-    from gradkit.report.text import Report
+    from gradkit.report.report import Report
 
 
 def say(line: str) -> None:

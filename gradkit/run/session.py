@@ -22,7 +22,7 @@ from gradkit.settings import Settings
 if TYPE_CHECKING:
     from gradkit.findings import Finding
     from gradkit.observe.monitor import Monitor
-    from gradkit.report.text import Report
+    from gradkit.report.report import Report
     from gradkit.suppress import Suppressor
 
 OVERHEAD = 100
@@ -57,19 +57,16 @@ class Session:
         self._problem = ""
 
     def begin(self) -> None:
-        """Wait for torch, follow children, and be the last to hear that Python ends.
+        """Wait for torch, and be the last to hear that Python ends.
 
         Raises:
             ConfigError: The baseline cannot be read.
         """
-        from gradkit.run import children
-
         if self.settings.baseline is not None and not self.settings.write_baseline:
             self._make_suppressor()
         self.reporting.clear(this_rank())
         # Registered before the script registers anything, so called after all of it.
         atexit.register(self.finish)
-        children.follow(self)
         self.wait_for("torch", self._torch_arrived)
 
     def wait_for(self, module: str, arrived: Callable[[], None]) -> None:
@@ -133,7 +130,7 @@ class Session:
         monitor = self._monitor
         if monitor is None:
             return None
-        from gradkit.report.text import Report
+        from gradkit.report.report import Report
 
         # Not `monitor.report()`: that settles what is pending, and this is also called from within a judgement.
         found, suppressed = self._make_suppressor().split(monitor.engine.findings())
@@ -253,7 +250,7 @@ class Session:
         elif not self._problem:
             say("gradkit: the script did not import torch; there was nothing to watch.")
         if report is None and outputs(self.settings):
-            from gradkit.report.text import Report
+            from gradkit.report.report import Report
 
             report = Report(findings=())
         if report is not None:

@@ -15,7 +15,7 @@ from gradkit.check.__main__ import main as check_main
 from gradkit.findings import Finding, Severity
 from gradkit.records import Location, RunInfo
 from gradkit.report.json_report import schema, to_json
-from gradkit.report.text import Report
+from gradkit.report.report import Report
 from gradkit.train.__main__ import main as train_main
 
 Hold = Callable[[str, str], None]

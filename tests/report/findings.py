@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from gradkit.findings import Finding, Severity
 from gradkit.records import Location, RunInfo
-from gradkit.report.text import Report
+from gradkit.report.report import Report
 
 HOSTILE = (
     "\x1b[31m\x07\r\x00",

@@ -9,7 +9,7 @@ from typing import Any
 
 from gradkit.findings import Finding, Severity
 from gradkit.records import Location, RunInfo
-from gradkit.report.text import Report
+from gradkit.report.report import Report
 
 SOURCE = """\
 def train(model, optimizer):

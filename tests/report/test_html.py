@@ -169,7 +169,7 @@ def test_a_real_watch_report_becomes_a_page():
     from gradkit.findings import Finding, Severity
     from gradkit.records import Location, RunInfo
     from gradkit.report.json_report import to_json
-    from gradkit.report.text import Report
+    from gradkit.report.report import Report
 
     place = Location(file=__file__, line=1, function="main")
     found = Finding(

@@ -13,7 +13,7 @@ import gradkit
 from gradkit.findings import Severity
 from gradkit.records import Location, RunInfo
 from gradkit.report.json_report import environment, from_json, schema, to_json, write_json
-from gradkit.report.text import Report
+from gradkit.report.report import Report
 from tests.report.findings import HOSTILE, finding, reports
 
 VALIDATOR = jsonschema.Draft202012Validator(schema())
@@ -180,7 +180,7 @@ def test_frameworks_are_named_only_when_the_program_loaded_them(monkeypatch):
 
 def test_making_a_report_loads_no_torch():
     program = (
-        "import sys; from gradkit.report.json_report import to_json; from gradkit.report.text import Report;"
+        "import sys; from gradkit.report.json_report import to_json; from gradkit.report.report import Report;"
         "to_json(Report(findings=[])); print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 
 from gradkit.findings import Severity
 from gradkit.records import Location, RunInfo
-from gradkit.report.text import Report, short
+from gradkit.report.report import Report
+from gradkit.report.text import short
 from tests.report.findings import finding, reports
 
 SOURCE = "for batch in loader:\n    loss = model(batch)\n    loss.backward()\n    optimizer.step()\n"

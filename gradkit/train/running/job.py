@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradkit.errors import ConfigError, GradkitError, RunFolderError
+from gradkit.report.text import parts
 from gradkit.store import Complaints, RunStore, read_manifest
 from gradkit.train.command.display import Display, fact_table, metric_table
 from gradkit.train.running.context import JobContext
@@ -186,7 +187,7 @@ def show_summary(display: Display, store: RunStore, folder: Path, watching: Watc
     manifest = store.manifest
     report = watching.report
     if report is not None and report.findings:
-        display.say("", *report.parts())
+        display.say("", *parts(report, notes=False))
         if (growth := watching.growth()) is not None:
             display.say("", growth)
     if "worked_example" in manifest:

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 import gradkit
 from gradkit.records import Window
 from gradkit.report.json_report import to_json
-from gradkit.report.text import Report
+from gradkit.report.report import Report
 from gradkit.store import RunStore
 from gradkit.train.schema.loop import WatchConfig
 

@@ -16,7 +16,7 @@ from torch import nn
 import gradkit
 from gradkit.observe.taps.one_thread import OneThread
 from gradkit.observe.taps.tap import TAP
-from tests.run.processes import watched
+from tests.processes import watched
 
 THREE_AT_ONCE = """\
 import threading

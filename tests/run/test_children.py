@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from gradkit.run.children import watched_line
-from tests.run.forks import Forks
-from tests.run.processes import ENVIRONMENT, Ended, python, watched
+from tests.forks import Forks
+from tests.processes import ENVIRONMENT, Ended, python, watched
 
 TRAIN = """\
 import os, sys

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.processes import ENVIRONMENT, NOTHING, python, unwatched_part, watched
+from tests.processes import ENVIRONMENT, NOTHING, python, unwatched_part, watched
 
 SURROUNDINGS = r"""
 import sys as _sys

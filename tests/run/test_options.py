@@ -11,8 +11,8 @@ import jsonschema
 import pytest
 
 from gradkit.report.json_report import schema
-from tests.run.forks import Forks
-from tests.run.processes import Ended
+from tests.forks import Forks
+from tests.processes import Ended
 
 STALE = """\
 import sys

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.processes import NOTHING, python, watched
+from tests.processes import NOTHING, python, watched
 
 FRAMEWORKS = {"lightning", "lightning_fabric", "pytorch_lightning", "hydra", "omegaconf", "transformers", "accelerate"}
 TRAIN = """\

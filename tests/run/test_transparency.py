@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.forks import Forks
+from tests.forks import Forks
 from tests.scenarios.harness import Scenario, scenarios
 
 NEEDED = ("lightning", "accelerate", "transformers")

@@ -1,7 +1,6 @@
 """Starts training runs for tests: in this process, in a forked one that can be killed, or by the real command."""
 
 import functools
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -19,12 +18,7 @@ from gradkit.train.command.validate import check
 from gradkit.train.running.checkpoints import Checkpoints
 from gradkit.train.running.context import JobContext
 from gradkit.train.running.job import execute
-
-# Torch and Lightning are imported once, in the server that all children are forked from.
-FORK_SERVER = multiprocessing.get_context("forkserver")
-FORK_SERVER.set_forkserver_preload(
-    ["gradkit.train.running.session", "gradkit.train.__main__", "gradkit.train.running.job"]
-)
+from tests.forks import TRAIN, server
 
 
 def train(*overrides: str) -> int:
@@ -57,7 +51,8 @@ def train_arm(folder: Path, *overrides: str) -> dict[str, Any]:
     return read_manifest(folder)
 
 
-def _child(overrides: tuple[str, ...], prepare: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+def train_or_exit(overrides: tuple[str, ...], prepare: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+    """Train after `prepare(*arguments)`, and end the process with the exit status of the command."""
     if prepare is not None:
         prepare(*arguments)
     sys.exit(train(*overrides))
@@ -67,10 +62,7 @@ def train_in_child(
     *overrides: str, prepare: Callable[..., None] | None = None, arguments: tuple[Any, ...] = ()
 ) -> int | None:
     """Train in a forked process, after `prepare(*arguments)` there; returns its exit code, negative for a signal."""
-    child = FORK_SERVER.Process(target=_child, args=(overrides, prepare, arguments))
-    child.start()
-    child.join(timeout=120)
-    return child.exitcode
+    return server(TRAIN).call(train_or_exit, overrides, prepare, arguments).status
 
 
 def command(*arguments: str, cwd: Path, **options: Any) -> "subprocess.CompletedProcess[str]":

@@ -1,5 +1,6 @@
 """Several processes of one run: they stop and go on together, and their mistakes are told where the run was started."""
 
+import multiprocessing
 import os
 import signal
 import time
@@ -17,7 +18,8 @@ from gradkit.train.loop.steps import Progress, TrainingLoop
 from gradkit.train.running.processes import run_in_processes
 from gradkit.train.running.signals import StopSignals
 from gradkit.train.schema.loop import TrainerConfig
-from tests.train.runs import FORK_SERVER, _child, assert_same_weights, train_in_child
+from tests.forks import TRAIN, server
+from tests.train.runs import assert_same_weights, train_in_child, train_or_exit
 
 # Dropout draws from each process's own generator.
 SETTINGS = (
@@ -39,15 +41,12 @@ STEPS_PER_EPOCH = 11  # 343 samples are 171 for each of two processes
 def test_two_processes_stop_together_at_a_signal_and_go_on_to_the_same_weights(tmp_path: Path) -> None:
     stopped, whole = tmp_path / "stopped", tmp_path / "whole"
     overrides = (*SETTINGS, "trainer.epochs=1000000", f"hydra.run.dir={stopped}")
-    parent = FORK_SERVER.Process(target=_child, args=(overrides, None, ()))
-    parent.start()
+    parent = server(TRAIN).start_call(train_or_exit, overrides, None, ())
     deadline = time.monotonic() + 100
     while not (stopped / "events.jsonl").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert parent.pid is not None
     os.kill(parent.pid, signal.SIGTERM)
-    parent.join(timeout=60)
-    assert parent.exitcode == 143
+    assert parent.wait().status == 143
     manifest = read_manifest(stopped)
     assert (manifest["status"], manifest["stopped_because"]) == ("interrupted", "signal")
     steps = manifest["steps"]
@@ -105,7 +104,7 @@ def test_a_crash_of_a_process_stays_a_crash() -> None:
 def test_a_signal_that_ends_processes_while_they_set_up_is_what_the_run_ends_by(
     number: signal.Signals, status: int
 ) -> None:
-    child = FORK_SERVER.Process(target=time.sleep, args=(60,))
+    child = multiprocessing.get_context("forkserver").Process(target=time.sleep, args=(60,))
     child.start()
 
     def work(fabric: Any) -> int:

@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 NOTHING = "gradkit: the script did not import torch; there was nothing to watch.\n"
 ENVIRONMENT = {
     **{name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "COV_"))},

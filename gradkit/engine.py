@@ -105,7 +105,7 @@ class Engine:
         for rule in rules:
             try:
                 given.extend(rule.check(records[-rule.lookback - 1 :]))
-            except Exception as error:  # a rule's own bug must never reach the training loop (DESIGN.md, decision 4)
+            except Exception as error:  # a rule's own bug must never reach the training loop
                 given.extend(self._crashed(f"Rule {rule.code} {rule.name}", error))
         return [self._merge(finding) for finding in given]
 
@@ -133,7 +133,7 @@ class Engine:
         return tuple(sorted(found.values(), key=lambda finding: -finding.severity.rank))
 
     def _is_consequence(self, finding: Finding) -> bool:
-        """Whether a finding that takes precedence (RULES.md) explains it: same optimizer, from its first step on."""
+        """Whether a finding of the same optimizer that takes precedence (docs/contract.md) explains it."""
         for other in self._findings.values():
             if finding.rule in self._superseded.get(other.rule, ()) and finding.optimizer == other.optimizer:
                 began = (other.first_step or 0) - int(other.evidence.get("steps", 1))

@@ -1,4 +1,4 @@
-"""The report for tools: DESIGN.md's JSON, schema version 1, described by `report.schema.json` beside this file."""
+"""The report for tools: JSON, schema version 1, described by `report.schema.json` beside this file."""
 
 from __future__ import annotations
 

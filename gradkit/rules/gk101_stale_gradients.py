@@ -23,7 +23,7 @@ from gradkit.rules._base import Rule
 
 @dataclass(frozen=True, kw_only=True)
 class StaleGradients(Rule[Window], code="GK101", severity=Severity.ERROR, since="0.1"):
-    """Settings and check; one proven mixture is enough to report (RULES.md, "Fires within").
+    """Settings and check; one proven mixture is enough to report (docs/contract.md).
 
     Attributes:
         allow: Name patterns of parameters that may keep a gradient over steps.

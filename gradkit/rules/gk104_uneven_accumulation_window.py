@@ -25,7 +25,7 @@ class UnevenAccumulationWindow(Rule[Pass], code="GK104", severity=Severity.WARNI
     """Settings and check.
 
     Attributes:
-        borders: Passes in a row that must end so (RULES.md, "Fires within").
+        borders: Passes in a row that must end so (docs/contract.md).
         full_windows: Full windows of one size a pass must hold before what is left over counts as such.
     """
 

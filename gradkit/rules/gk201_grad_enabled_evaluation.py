@@ -27,7 +27,7 @@ class GradEnabledEvaluation(Rule[EvaluationPass], code="GK201", severity=Severit
     """Settings and check.
 
     Attributes:
-        forwards: Forwards of one pass that must have recorded for nothing (RULES.md, "Fires within").
+        forwards: Forwards of one pass that must have recorded for nothing (docs/contract.md).
     """
 
     forwards: int = 2

@@ -27,7 +27,7 @@ class GraphRetainedAcrossSteps(Rule[GraphCensus], code="GK202", severity=Severit
     """Settings and check.
 
     Attributes:
-        growths: Growths in a row without a fall before kept graphs are reported (RULES.md, "Fires within").
+        growths: Growths in a row without a fall before kept graphs are reported (docs/contract.md).
         growths_revisited: The same where every backward retains its graph and goes through earlier ones again, but not
             through their losses: truncated back-propagation through time carries some tens of windows along on
             purpose and then stops growing.

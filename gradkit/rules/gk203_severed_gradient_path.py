@@ -47,8 +47,7 @@ class SeveredGradientPath(Rule[CutPath], code="GK203", severity=Severity.ERROR, 
     """Settings and check.
 
     Attributes:
-        steps: Steps in a row without a gradient, while others had one, before a cut is looked for (RULES.md, "Fires
-            within").
+        steps: Steps in a row without a gradient, while others had one, before a cut is looked for (docs/contract.md).
     """
 
     steps: int = 5

@@ -27,7 +27,7 @@ class TrainingInEvalMode(Rule[ModeStep], code="GK204", severity=Severity.ERROR, 
     """Settings and check.
 
     Attributes:
-        steps: Steps in a row in eval mode before they are reported (RULES.md, "Fires within").
+        steps: Steps in a row in eval mode before they are reported (docs/contract.md).
     """
 
     steps: int = 2

@@ -32,7 +32,7 @@ class EvaluatingInTrainMode(Rule[EvaluationPass], code="GK205", severity=Severit
     """Settings and check.
 
     Attributes:
-        forwards: Forwards of one pass in train mode before it is reported (RULES.md, "Fires within").
+        forwards: Forwards of one pass in train mode before it is reported (docs/contract.md).
     """
 
     forwards: int = 2

@@ -29,7 +29,7 @@ class NeedlessRetainedGraph(Rule[Retention], code="GK207", severity=Severity.WAR
     """Settings and check.
 
     Attributes:
-        repeats: Backward calls of one line in a row that kept their graph for nothing (RULES.md, "Fires within").
+        repeats: Backward calls of one line in a row that kept their graph for nothing (docs/contract.md).
         repeats_conditional: The same while a differentiation that has not run yet may still follow.
     """
 

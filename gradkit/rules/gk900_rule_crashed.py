@@ -4,7 +4,7 @@ Reports:    the exception and its traceback, once per place; repeats are counted
 Why:        what that rule would have said about these steps is missing from the report.
 Quiet when: nothing raised.
 Remedy:     Report it with the traceback; until then deselect the rule with `ignore`.
-Source:     DESIGN.md, decision 4: a watched run computes what an unwatched run computes.
+Source:     docs/contract.md: a watched run computes what an unwatched run computes.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Reports:    what was out of sight (a compiled step, a captured graph, a route ar
 Why:        silence of those rules says nothing about that part of the run.
 Quiet when: everything the active rules need was visible.
 Remedy:     Watch one short run in which that part is visible.
-Source:     DESIGN.md, "Watching": a quiet run says what could not be seen.
+Source:     docs/contract.md: a quiet run says what could not be seen.
 """
 
 from __future__ import annotations

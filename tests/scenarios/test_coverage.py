@@ -16,7 +16,7 @@ BY_RULE = {
 }
 FRAMEWORKS = ("lightning", "accelerate", "transformers")
 
-# "Quiet when" of RULES.md's 1xx paragraph and the programs that issue 3 wants silent, each with where it is.
+# Correct programs that could be taken for a fault of gradients cleared or accumulated, each with where it is.
 LOOK_ALIKES = {
     "cleared by None": "healthy_clearing_idioms:healthy_none",
     "cleared by zero_": "healthy_clearing_idioms:healthy_kept_as_zeros",

@@ -20,7 +20,7 @@ def norms(tensors: Sequence[Tensor]) -> list[Tensor]:
 
     Sparse gradients count their stored values, sharded ones their local part (a collective of ours could hang a run); a
     wider dtype is used where the 2-norm of a half would overflow.
-    Source: PERF.md part B: the 2-norm, since the infinity norm is up to thirteen times slower on a CPU.
+    Source: docs/observer.md: the infinity norm is up to thirteen times slower on a CPU.
     """
     with torch.no_grad():
         local = [plain(tensor) for tensor in tensors]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from gradkit.observe.taps.events import Listener
 
 if TYPE_CHECKING:
-    from gradkit.observe.monitor import Monitor
+    from gradkit.observe.watching import Watching
 
 
 class Observer(Listener):
@@ -29,7 +29,7 @@ class Observer(Listener):
 
     kinds: ClassVar[tuple[type, ...]] = ()
 
-    def __init__(self, monitor: Monitor) -> None:
+    def __init__(self, monitor: Watching) -> None:
         self.monitor = monitor
 
     @property

@@ -15,7 +15,7 @@ from gradkit.observe.taps.events import TOLD_BY_MONITOR
 from gradkit.observe.taps.tap import TAP
 
 if TYPE_CHECKING:
-    from gradkit.observe.monitor import Monitor
+    from gradkit.observe.watching import Watching
     from gradkit.records import Record
 
 
@@ -34,7 +34,7 @@ class Roster:
         wakes_at: Backward call at which the next sleeper wakes up.
     """
 
-    def __init__(self, monitor: Monitor) -> None:
+    def __init__(self, monitor: Watching) -> None:
         self._monitor = monitor
         self._observers: list[Observer] = []
         self.calls: dict[str, list[tuple[Observer, Callable[..., None]]]] = {event: [] for event in TOLD_BY_MONITOR}
@@ -107,7 +107,7 @@ class Roster:
         except Exception as error:  # our own bug must not stop training; it becomes GK900
             self._monitor.engine.crashed(f"gradkit's {type(observer).__name__} observer ({method.__name__})", error)
             # It has missed something from here on: what it still hears elsewhere, and says when stopped, is not judged.
-            observer.monitor = cast("Monitor", _Deaf(self._monitor))
+            observer.monitor = cast("Watching", _Deaf(self._monitor))
             self._unlisten(observer)
             self._asleep.pop(observer, None)
 
@@ -120,7 +120,7 @@ class Roster:
 class _Deaf:
     """A monitor, for an observer that made a mistake: everything but that its records are dropped."""
 
-    def __init__(self, monitor: Monitor) -> None:
+    def __init__(self, monitor: Watching) -> None:
         self._monitor = monitor
 
     def __getattr__(self, name: str) -> Any:

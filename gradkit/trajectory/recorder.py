@@ -16,6 +16,7 @@ from gradkit.errors import ConfigError
 from gradkit.observe.monitor import Monitor
 from gradkit.observe.program.living import living_roots
 from gradkit.observe.program.names import plain_name
+from gradkit.observe.windows.steps import Steps
 from gradkit.trajectory.measure import dot, gradients_of, moments, norm, numbers, projection, wide
 from gradkit.trajectory.samples import SampleHooks, samples_in
 from gradkit.trajectory.values import ParameterPrint, Trajectory
@@ -298,8 +299,19 @@ class _Tape(Monitor):
 
     def __init__(self, recording: Recording, targets: Sequence[Any]) -> None:
         super().__init__(*targets, select=(), report="never")
-        self._recording = recording
+        self._steps = _Heard(recording, self, self, self._roster, self._windows)
         self.problem: Exception | None = None
+
+    def contain(self, where: str, error: Exception) -> None:
+        self.problem = self.problem or error  # a recording with a hole is worth nothing: told at its end
+
+
+class _Heard(Steps):
+    """The steps of a run, told to a recording as well."""
+
+    def __init__(self, recording: Recording, *run: Any) -> None:
+        super().__init__(*run)
+        self._recording = recording
 
     def enter_backward(self, roots: Sequence[Tensor], retain_graph: bool = False, create_graph: bool = False) -> None:
         super().enter_backward(roots, retain_graph, create_graph)
@@ -307,7 +319,7 @@ class _Tape(Monitor):
 
     def before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         super().before_step(optimizer, args, kwargs)
-        if id(optimizer) in self._ledgers:
+        if self._book.ledger_of(optimizer) is not None:
             closure = args[1] if len(args) > 1 else kwargs.get("closure")
             self._recording.before_step(optimizer, callable(closure))
 
@@ -317,9 +329,6 @@ class _Tape(Monitor):
 
     def _leaves_only_the_ledger(self) -> bool:
         return False  # a recording hears every event of every window
-
-    def contain(self, where: str, error: Exception) -> None:
-        self.problem = self.problem or error  # a recording with a hole is worth nothing: told at its end
 
 
 def _settings(optimizer: Optimizer) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from gradkit.observe.taps.uncompiled import compiled_code_exists
 from gradkit.trajectory.measure import directions, wide
 
 if TYPE_CHECKING:
-    from gradkit.observe.monitor import Monitor
+    from gradkit.observe.watching import Watching
 
 
 class SampleHooks:
@@ -29,7 +29,7 @@ class SampleHooks:
         monitor: Hears of an exception in here.
     """
 
-    def __init__(self, tell: Callable[[Sequence[Tensor]], None], monitor: Monitor) -> None:
+    def __init__(self, tell: Callable[[Sequence[Tensor]], None], monitor: Watching) -> None:
         self.monitor = monitor
         self._tell = tell
         self._depth = 0

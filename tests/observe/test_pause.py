@@ -56,7 +56,7 @@ def test_a_sleeping_observer_is_called_again_at_the_due_backward(monkeypatch):
 def test_a_pause_without_end_lasts_and_turns_off_what_only_it_needed(monkeypatch):
     calls, monitor = heard(monkeypatch, {3: float("inf")})
     assert calls == [1, 2, 3]
-    assert not monitor.sees_grad
+    assert not monitor._steps.sees_grad
 
 
 def test_resuming_ends_a_pause_once(monkeypatch):

@@ -334,7 +334,7 @@ def test_a_mistake_in_writing_a_record_is_said_and_the_loop_goes_on_being_follow
     is_late = short_way.MANY == 1
     assert [finding.rule for finding in monitor.findings] == (["GK900"] if is_late == (failing == "after_step") else [])
     assert monitor.info.steps == monitor.info.backwards == CALM + 70
-    assert not monitor._open
+    assert not monitor._steps.is_stepping
 
 
 @settings(max_examples=60, deadline=None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
@@ -12,26 +12,36 @@ from gradkit.observe.taps.short_way import DEPOSITED, READY, RUNNING, STEPPING, 
 
 if TYPE_CHECKING:
     from gradkit.observe.books.ledger import Ledger
-    from gradkit.observe.monitor import Monitor
+
+
+class Counts(Protocol):
+    """Who counts what is followed, and goes on where the short way ends."""
+
+    backwards_seen: int
+    backwards_unseen: int
+    steps_seen: int
+
+    def resume_step(self, ledger: Ledger) -> None:
+        """An optimizer is stepping, on what its backward left."""
 
 
 class Followed:
     """Whose loop it is, and their counts when the short way began."""
 
-    def __init__(self, monitor: Monitor, ledger: Ledger) -> None:
-        self.monitor = monitor
+    def __init__(self, counts: Counts, ledger: Ledger) -> None:
+        self.counts = counts
         self.ledger = ledger
         self.parameters = ledger.parameters
         self.probe = ledger.parameters[ledger.probe]
-        self._backwards = monitor.backwards_seen
-        self._steps_of_all = monitor.steps_seen
+        self._backwards = counts.backwards_seen
+        self._steps_of_all = counts.steps_seen
         self._steps = ledger.steps
         self._deposits = ledger.deposits_total
 
     def count(self, windows: int, phase: int) -> None:
         """Bring the counters up to date."""
-        self.monitor.backwards_seen = self._backwards + windows + (phase in (RUNNING, DEPOSITED, STEPPING))
-        self.monitor.steps_seen = self._steps_of_all + windows
+        self.counts.backwards_seen = self._backwards + windows + (phase in (RUNNING, DEPOSITED, STEPPING))
+        self.counts.steps_seen = self._steps_of_all + windows
         self.ledger.steps = self._steps + windows
         self.ledger.deposits_total = self._deposits + windows + (phase in (DEPOSITED, STEPPING))
         self.ledger.in_step = phase == STEPPING
@@ -56,7 +66,7 @@ class Followed:
         left: weakref.ref[Tensor] | None,
         left_version: int,
     ) -> None:
-        """The ledger and the monitor go on where the short way ends."""
+        """The ledger and the steps go on where the short way ends."""
         ledger = self.ledger
         if windows:
             stepped, held, versions = by_kind(consumed)
@@ -71,11 +81,11 @@ class Followed:
                 ledger.weight_version = weight_version
             else:  # its groups have changed twice
                 ledger.forget()
-            ledger.backwards_before = self._backwards + windows + self.monitor.backwards_unseen
+            ledger.backwards_before = self._backwards + windows + self.counts.backwards_unseen
         if phase != READY:
             ledger.entered_empty()
         if phase in (DEPOSITED, STEPPING):
             ledger.deposits = ledger.live_deposits = 1
             ledger.deposit, ledger.deposit_version = left, left_version
         if phase == STEPPING:
-            self.monitor.resume_step(ledger)
+            self.counts.resume_step(ledger)

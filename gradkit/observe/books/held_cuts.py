@@ -20,7 +20,7 @@ from gradkit.observe.tensors.checksums import changed, checksums
 from gradkit.records import CutPath
 
 if TYPE_CHECKING:
-    from gradkit.observe.monitor import Monitor
+    from gradkit.observe.watching import Watching
 
 
 class HeldCut:
@@ -38,7 +38,7 @@ class HeldCut:
 
     def __init__(
         self,
-        monitor: Monitor,
+        monitor: Watching,
         optimizer: Optimizer,
         parameters: Sequence[Tensor],
         before: Sequence[Tensor | None],

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import sys
+from collections.abc import Callable
 
 from torch import Tensor
 
 from gradkit.observe.books.ledger import Ledger, Mixture
 from gradkit.observe.books.verdict import Verdict
-from gradkit.observe.source.unseen_writes import may_write_unseen
 from gradkit.observe.tensors.measure import norms
 
 HAND_MADE_READS = 3
@@ -18,13 +17,14 @@ REPLACED = -1
 """The move of a gradient that is another tensor now; moves of the same tensor are positive."""
 
 
-def judge(ledger: Ledger, *, backwards_anywhere: int, closure: bool) -> Verdict:
+def judge(ledger: Ledger, *, backwards_anywhere: int, closure: bool, may_write_unseen: Callable[[], bool]) -> Verdict:
     """What the optimizer is about to consume, or with a closure has just consumed.
 
     Args:
         ledger: The optimizer's ledger.
         backwards_anywhere: Backward calls since this optimizer's last step, whatever they deposited on.
         closure: The step was given a closure; it is judged after the step then.
+        may_write_unseen: Says whether the program has a way to write weights that no version counter shows.
     """
     verdict = Verdict()
     if ledger.pending:
@@ -39,7 +39,7 @@ def judge(ledger: Ledger, *, backwards_anywhere: int, closure: bool) -> Verdict:
         if not verdict.stale:
             _judge_clearing(ledger, verdict, closure=closure)
     else:
-        _judge_reuse(ledger, verdict, closure=closure)
+        _judge_reuse(ledger, verdict, closure, may_write_unseen)
     ledger.consecutive_cleared = ledger.consecutive_cleared + 1 if verdict.cleared else 0
     ledger.consecutive_empty = ledger.consecutive_empty + 1 if verdict.empty and not backwards_anywhere else 0
     return verdict
@@ -231,7 +231,7 @@ def _weights_untouched(ledger: Ledger) -> bool:
     return ledger.parameters[ledger.probe]._version == ledger.weight_version_in_step
 
 
-def _judge_reuse(ledger: Ledger, verdict: Verdict, *, closure: bool) -> None:
+def _judge_reuse(ledger: Ledger, verdict: Verdict, closure: bool, may_write_unseen: Callable[[], bool]) -> None:
     """Whether a window without a deposit stepped on the buffers of the last step, or on none at all."""
     present: list[int] = []
     same = True
@@ -283,7 +283,7 @@ def _judge_reuse(ledger: Ledger, verdict: Verdict, *, closure: bool) -> None:
     elif ledger.invisible:
         ledger.arm()
         return
-    if not (weights or ledger.reuse_proven) and may_write_unseen(sys._getframe()):
+    if not (weights or ledger.reuse_proven) and may_write_unseen():
         ledger.weighs = True  # whether the weights were put back through `.data` shows the next time
         return
     ledger.weighs, ledger.reuse_proven = False, True

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gradkit.observe.books.ledger import Ledger
+from gradkit.observe.program.living import living_optimizers
 from gradkit.observe.program.names import Namer
+from gradkit.observe.program.sites import find_site
 from gradkit.observe.source.places import locate
 from gradkit.observe.taps.tap import TAP
 
@@ -27,6 +29,7 @@ class OptimizerBook:
         models: The models named to the monitor.
         deep: Ledgers keep what deep mode measures.
         reader: Brings the ledgers' numbers to the host.
+        ledgers: Of the optimizers that are alive, in the order they became known.
     """
 
     models: list[nn.Module]
@@ -37,7 +40,7 @@ class OptimizerBook:
 
     def _open_book(self) -> None:
         self._ledgers: dict[int, Ledger] = {}
-        self._ledger_list: list[Ledger] = []
+        self.ledgers: list[Ledger] = []
         self._labels: dict[str, int] = {}
         self._registered = 0
         self._optimizers = 0
@@ -45,10 +48,40 @@ class OptimizerBook:
         self._namer = Namer(self.models)
 
     def _close_book(self) -> None:
-        for ledger in self._ledger_list:
+        for ledger in self.ledgers:
             self._count(ledger)
         self._ledgers.clear()
-        self._ledger_list.clear()
+        self.ledgers.clear()
+
+    def created(self, optimizer: Optimizer) -> None:
+        """Know an optimizer from its construction on, so that its first window is complete."""
+        # The constructor of a subclass goes on after torch's: groups may not be there yet.
+        if not self._named and "param_groups" in optimizer.__dict__:
+            self._constructed_at = find_site()
+            self.known(optimizer)
+            self._constructed_at = None
+
+    def known(self, optimizer: Optimizer) -> Ledger | None:
+        """The ledger of an optimizer, begun if there is none yet; None when this monitor does not watch it."""
+        ledger = self._ledgers.get(id(optimizer))
+        if ledger is None and (ledger := self.enter(optimizer)) is not None:
+            self._entered(optimizer)
+        return ledger
+
+    def _know_living(self) -> None:
+        for optimizer in living_optimizers():
+            # One whose class never called torch's constructor takes no hooks: its steps are not seen.
+            ledger = self.known(optimizer) if hasattr(optimizer, "_optimizer_step_pre_hooks") else None
+            if ledger is not None:
+                ledger.bystander = True
+
+    def _entered(self, optimizer: Optimizer) -> None:
+        """An optimizer became known."""
+
+    def forget(self) -> None:
+        """Drop all that is known about buffers."""
+        for ledger in self.ledgers:
+            ledger.forget()
 
     def enter(self, optimizer: Optimizer) -> Ledger | None:
         """Begin to keep a ledger of an optimizer that has none yet; None when it is not to be watched."""
@@ -62,7 +95,7 @@ class OptimizerBook:
         self._registered += 1
         ledger.created_site = self._constructed_at
         self._ledgers[key] = ledger
-        self._ledger_list.append(ledger)
+        self.ledgers.append(ledger)
         weakref.finalize(optimizer, _drop, weakref.ref(self), key, weakref.ref(ledger)).atexit = False
         return ledger
 
@@ -73,7 +106,7 @@ class OptimizerBook:
     @property
     def optimizers_at_work(self) -> int:
         """How many are alive and part of the run: not those that lived before it and have not stepped in it."""
-        return sum(not ledger.bystander or ledger.steps > 0 for ledger in self._ledger_list)
+        return sum(not ledger.bystander or ledger.steps > 0 for ledger in self.ledgers)
 
     def _takes_part(self, ledger: Ledger) -> bool:
         return bool(self._named or ledger.steps)
@@ -86,9 +119,7 @@ class OptimizerBook:
 
     def trained_parameters(self) -> dict[int, Tensor]:
         """The parameters of all optimizers that have stepped, by their ids."""
-        return {
-            id(parameter): parameter for ledger in self._ledger_list if ledger.steps for parameter in ledger.parameters
-        }
+        return {id(parameter): parameter for ledger in self.ledgers if ledger.steps for parameter in ledger.parameters}
 
     def describe(self, optimizer: Optimizer, parameters: Sequence[Tensor]) -> list[ParameterInfo]:
         """Names of an optimizer's parameters, in order."""
@@ -113,11 +144,11 @@ class OptimizerBook:
                 TAP.fold()
                 self._count(ledger)
                 del self._ledgers[key]
-                self._ledger_list.remove(ledger)
+                self.ledgers.remove(ledger)
 
     def optimizers(self) -> list[Optimizer]:
         """The optimizers this monitor watches that are alive, in the order they became known."""
-        found = [ledger.reference() for ledger in self._ledger_list]
+        found = [ledger.reference() for ledger in self.ledgers]
         return [optimizer for optimizer in found if optimizer is not None]
 
     def label_of(self, optimizer: Optimizer) -> str:
@@ -148,7 +179,7 @@ class OptimizerBook:
 
     def _totals(self) -> tuple[int, int]:
         """How many optimizers took part, and how many distinct parameters they held."""
-        alive = [ledger for ledger in self._ledger_list if self._takes_part(ledger)]
+        alive = [ledger for ledger in self.ledgers if self._takes_part(ledger)]
         parameters = self._parameters.union(*(map(id, ledger.parameters) for ledger in alive))
         return self._optimizers + len(alive), len(parameters)
 

@@ -24,7 +24,7 @@ from gradkit.records import Accumulation
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
-    from gradkit.observe.monitor import Monitor
+    from gradkit.observe.watching import Watching
 
 WINDOWS = 3
 """Windows looked at before anything is said."""
@@ -39,7 +39,7 @@ class AccumulationObserver(Observer):
 
     kinds = (Accumulation,)
 
-    def __init__(self, monitor: Monitor) -> None:
+    def __init__(self, monitor: Watching) -> None:
         super().__init__(monitor)
         self._listened: list[Any] = []
         self._passes: dict[int, int] = {}

@@ -26,7 +26,7 @@ from gradkit.records import Pass
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
-    from gradkit.observe.monitor import Monitor
+    from gradkit.observe.watching import Watching
 
 PLAIN_WINDOWS = 8
 """Windows of one micro-batch in a row after which a program is taken not to accumulate, until its next passes begin."""
@@ -51,7 +51,7 @@ class DataPasses(Observer):
 
     kinds = (Pass,)
 
-    def __init__(self, monitor: Monitor) -> None:
+    def __init__(self, monitor: Watching) -> None:
         super().__init__(monitor)
         self._listened: list[Any] = []
         self._started: dict[int, int] = {}

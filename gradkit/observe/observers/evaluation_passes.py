@@ -35,7 +35,7 @@ from gradkit.records import EvaluationPass
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
-    from gradkit.observe.monitor import Monitor
+    from gradkit.observe.watching import Watching
 
 FIRST_WINDOWS = 3
 """Windows watched at the start, to learn what a training step of this program looks like."""
@@ -70,7 +70,7 @@ class EvaluationPasses(Observer):
 
     kinds = (EvaluationPass,)
 
-    def __init__(self, monitor: Monitor) -> None:
+    def __init__(self, monitor: Watching) -> None:
         super().__init__(monitor)
         self._key = f"gradkit.forward.{id(self)}"
         self._stretches: dict[_Key, Stretch] = {}

@@ -24,7 +24,7 @@ from gradkit.records import HiddenWrite
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
-    from gradkit.observe.monitor import Monitor
+    from gradkit.observe.watching import Watching
 
 FIRST_WINDOWS = 6
 """Windows sampled at the start."""
@@ -45,7 +45,7 @@ class HiddenWrites(Observer):
 
     kinds = (HiddenWrite,)
 
-    def __init__(self, monitor: Monitor) -> None:
+    def __init__(self, monitor: Watching) -> None:
         super().__init__(monitor)
         self._states: dict[int, tuple[weakref.ref[Tensor], _State]] = {}
         self._left = FIRST_WINDOWS

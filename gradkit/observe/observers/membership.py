@@ -28,7 +28,7 @@ from gradkit.records import Membership, ParameterInfo
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
-    from gradkit.observe.monitor import Monitor
+    from gradkit.observe.watching import Watching
 
 DENSE_WINDOWS = 4
 """Windows observed at the beginning without a pause."""
@@ -57,7 +57,7 @@ class MembershipObserver(Observer):
 
     kinds = (Membership,)
 
-    def __init__(self, monitor: Monitor) -> None:
+    def __init__(self, monitor: Watching) -> None:
         super().__init__(monitor)
         wanted = [int(getattr(rule, "steps", 3)) for rule in monitor.rules if rule.kind is Membership]
         self._least, self._most = min(wanted, default=3), max(wanted, default=3)

@@ -29,7 +29,7 @@ from gradkit.rules.gk202_graph_retained_across_steps import GraphRetainedAcrossS
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
-    from gradkit.observe.monitor import Monitor
+    from gradkit.observe.watching import Watching
 
 BURST = 14
 """Windows marked in one burst: enough for ten growths of a graph kept in every step."""
@@ -52,7 +52,7 @@ class RetainedGraphs(Observer):
 
     kinds = (GraphCensus,)
 
-    def __init__(self, monitor: Monitor) -> None:
+    def __init__(self, monitor: Watching) -> None:
         super().__init__(monitor)
         self._mark_key = f"gradkit.kept.{id(self)}"
         self._root_key = f"gradkit.root.{id(self)}"

@@ -36,8 +36,8 @@ from gradkit.rules.gk203_severed_gradient_path import SeveredGradientPath
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
-    from gradkit.observe.monitor import Monitor
     from gradkit.observe.program.sites import Site
+    from gradkit.observe.watching import Watching
 
 FIRST_SLEEP = 64
 """Backward calls between the first windows and the next look; each later distance is four times as long."""
@@ -57,7 +57,7 @@ class SeveredPaths(Observer):
 
     kinds = (CutPath,)
 
-    def __init__(self, monitor: Monitor) -> None:
+    def __init__(self, monitor: Watching) -> None:
         super().__init__(monitor)
         rule = next(rule for rule in monitor.rules if isinstance(rule, SeveredGradientPath))
         self._needed = rule.steps

@@ -24,7 +24,7 @@ from gradkit.records import ModeStep
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
-    from gradkit.observe.monitor import Monitor
+    from gradkit.observe.watching import Watching
 
 WINDOWS = 3
 """Windows watched at the start, after a signal and in each sample."""
@@ -42,7 +42,7 @@ class TrainingModes(Observer):
 
     kinds = (ModeStep,)
 
-    def __init__(self, monitor: Monitor) -> None:
+    def __init__(self, monitor: Watching) -> None:
         super().__init__(monitor)
         self._forwards: list[tuple[nn.Module, Forward]] = []
         self._whole = False

@@ -22,7 +22,7 @@ from gradkit.records import FrozenUpdate, Location, Stillness, UpdateSizes
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
-    from gradkit.observe.monitor import Monitor
+    from gradkit.observe.watching import Watching
 
 DENSE_STEPS = 3
 """Steps of each optimizer measured at the beginning without a pause."""
@@ -54,7 +54,7 @@ class UpdatesObserver(Observer):
 
     kinds = (Stillness, UpdateSizes, FrozenUpdate)
 
-    def __init__(self, monitor: Monitor) -> None:
+    def __init__(self, monitor: Watching) -> None:
         super().__init__(monitor)
         rules = [rule for rule in monitor.rules if rule.kind is Stillness]
         self._still_steps = min((int(getattr(rule, "steps", 20)) for rule in rules), default=20)

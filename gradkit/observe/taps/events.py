@@ -6,9 +6,9 @@ A listener's method that is no event would never be called, so `Observer` refuse
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor, nn
 
@@ -129,3 +129,48 @@ TOLD_BY_MONITOR = (
     "after_step",
 )
 """Those a sleeping observer does not hear."""
+
+
+class Hearer(Protocol):
+    """Who is told by the tap of every backward and every optimizer step of the process.
+
+    Attributes:
+        backwards_unseen: Backward calls of other threads; the tap counts them.
+    """
+
+    backwards_unseen: int
+
+    @property
+    def is_stepping(self) -> bool:
+        """Whether an optimizer is in its step."""
+
+    @property
+    def sees_grad(self) -> bool:
+        """Whether anyone hears of gradients that are returned."""
+
+    def optimizer_created(self, optimizer: Optimizer) -> None:
+        """An optimizer's constructor has just ended."""
+
+    def enter_backward(self, roots: Sequence[Tensor], retain_graph: bool, create_graph: bool) -> None:
+        """A backward that accumulates into `.grad` begins."""
+
+    def leave_backward(self, replaces: bool, failed: bool) -> None:
+        """That backward is over, or raised; it `replaces` gradients where it created their graph."""
+
+    def enter_grad(self, roots: Sequence[Tensor], retain_graph: bool, create_graph: bool) -> None:
+        """Gradients are computed and returned, not accumulated."""
+
+    def before_clipping(self) -> list[Callable[[], None]]:
+        """Gradients are about to be scaled by one factor; what is returned is called afterwards."""
+
+    def before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """An optimizer begins to step."""
+
+    def after_step(self, optimizer: Optimizer) -> None:
+        """That step is over."""
+
+    def contain(self, where: str, error: Exception) -> None:
+        """A mistake of gradkit's own."""
+
+    def ends_for_good(self) -> None:
+        """Several threads train at the same time: nothing more is told."""

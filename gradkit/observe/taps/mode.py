@@ -30,7 +30,7 @@ from gradkit.observe.tensors.transforms import is_transforming
 from gradkit.sources import PACKAGE
 
 if TYPE_CHECKING:
-    from gradkit.observe.monitor import Monitor
+    from gradkit.observe.watching import Watching
 
 MAX_WINDOWS = 5
 """Instrumented windows of one monitor, whatever number of rules asks."""
@@ -92,7 +92,7 @@ class Instrument:
     def __init__(self) -> None:
         self._mode: _Mode | None = None
         self._thread = 0
-        self._used: weakref.WeakKeyDictionary[Monitor, list[int]] = weakref.WeakKeyDictionary()
+        self._used: weakref.WeakKeyDictionary[Watching, list[int]] = weakref.WeakKeyDictionary()
 
     @property
     def attached(self) -> bool:

@@ -30,7 +30,7 @@ from gradkit.observe.tensors.buffers import gradient_of, held_state, is_capturin
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
-    from gradkit.observe.taps.tap import Tap
+    from gradkit.observe.taps.one_thread import OneThread
 
 READY, RUNNING, DEPOSITED, STEPPING, OFF = range(5)
 """Where in a window a loop is: before its backward, in it, after it, in the optimizer's step; or not followed here."""
@@ -44,6 +44,34 @@ Consumed = list[Any] | _Lists
 """By the last step: a list of parameter, weak reference to its gradient or None, version, and so on; or of each kind a
 list."""
 _StepHook = Callable[["Optimizer", tuple[Any, ...], dict[str, Any]], None]
+
+
+class LongWay(Protocol):
+    """Who is told everything that is not usual.
+
+    Attributes:
+        thread: The observed one.
+    """
+
+    thread: OneThread
+
+    def run_backward(self, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call autograd's engine, with what begins and ends told."""
+
+    def leave_backward(self, replaces: bool, failed: bool) -> None:
+        """A backward that was followed the short way so far is over."""
+
+    def before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """An optimizer begins to step."""
+
+    def after_step(self, optimizer: Optimizer) -> None:
+        """That step is over."""
+
+    def fold(self) -> None:
+        """End the short way."""
+
+    def contain(self, where: str, error: Exception) -> None:
+        """A mistake of ours is said, and forgotten with everything that was known."""
 
 
 class WindowWriter(Protocol):
@@ -123,7 +151,7 @@ class ShortWay(NamedTuple):
     hand_over: Callable[[], None]
 
 
-def short_way(tap: Tap) -> ShortWay:
+def short_way(tap: LongWay) -> ShortWay:
     """The hooks of one tap, which is told everything that is not usual."""
     cuda = torch.version.cuda is not None
     thread = tap.thread

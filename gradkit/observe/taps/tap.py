@@ -28,7 +28,7 @@ from gradkit.observe.taps.uncompiled import never_compile
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
-    from gradkit.observe.monitor import Monitor
+    from gradkit.observe.taps.events import Hearer
 
 # `torch.optim` removes the name of its submodule, so it is not an attribute.
 _optimizer_module = sys.modules["torch.optim.optimizer"]
@@ -40,7 +40,7 @@ class Tap:
     """The one attachment of this process; monitors come and go in any order."""
 
     def __init__(self) -> None:
-        self.monitors: list[Monitor] = []
+        self.monitors: list[Hearer] = []
         self.thread = OneThread(self._is_training, _in_engine, self._end_for_good)
         self.short = short_way(self)
         self.seeds: Sequence[Tensor | None] = ()
@@ -55,7 +55,7 @@ class Tap:
         """What is attached to torch now, by name."""
         return tuple(name for name, _ in self._restore)
 
-    def attach(self, monitor: Monitor) -> None:
+    def attach(self, monitor: Hearer) -> None:
         """Begin to report to `monitor`; the first one attaches the tap."""
         if not self.monitors:
             self.thread.start()
@@ -66,7 +66,7 @@ class Tap:
         if self.thread.over:
             monitor.ends_for_good()
 
-    def detach(self, monitor: Monitor) -> list[str]:
+    def detach(self, monitor: Hearer) -> list[str]:
         """Stop reporting to `monitor`; the last one detaches the tap.
 
         Returns:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gradkit.observe.monitor import Monitor
+    from gradkit.observe.watching import Watching
 
 
 class Witness:
@@ -16,7 +16,7 @@ class Witness:
         monitor: The monitor that is told when the witness makes a mistake.
     """
 
-    def __init__(self, monitor: Monitor) -> None:
+    def __init__(self, monitor: Watching) -> None:
         self.monitor = monitor
 
     def calling(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

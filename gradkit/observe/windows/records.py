@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from gradkit.observe.books.ledger import Ledger
     from gradkit.observe.books.verdict import Verdict
-    from gradkit.observe.monitor import Monitor
+    from gradkit.observe.watching import Watching
 
 
 MAX_NAMED = 3
@@ -50,7 +50,7 @@ class WindowRecords:
         all_are_wanted: Every window has a record, not only one that is to be judged.
     """
 
-    def __init__(self, monitor: Monitor, on_window: Callable[[Window], None] | None) -> None:
+    def __init__(self, monitor: Watching, on_window: Callable[[Window], None] | None) -> None:
         self._monitor = monitor
         self._sinks = [on_window] if on_window is not None else []
         self._deep = Deep(monitor.reader) if monitor.deep else None

@@ -20,7 +20,7 @@ from gradkit.observe.program.sites import is_user_code
 from gradkit.observe.tensors import graph
 
 if TYPE_CHECKING:
-    from gradkit.observe.monitor import Monitor
+    from gradkit.observe.watching import Watching
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Answers:
         wanted: Ids of the parameters that are asked about.
     """
 
-    def __init__(self, monitor: Monitor, wanted: Iterable[int]) -> None:
+    def __init__(self, monitor: Watching, wanted: Iterable[int]) -> None:
         self._monitor = monitor
         self._wanted = frozenset(wanted)
         self._hooks: list[Any] = []

@@ -15,7 +15,7 @@ from gradkit.observe.taps.mode import INSTRUMENT
 from gradkit.observe.taps.witness import Witness
 
 if TYPE_CHECKING:
-    from gradkit.observe.monitor import Monitor
+    from gradkit.observe.watching import Watching
 
 _FUNCTIONS = {
     "dropout": True,
@@ -44,7 +44,7 @@ class FunctionalDropout(Witness):
             `training` by a name or an expression, or stands under a condition, may be meant, as Monte-Carlo dropout is.
     """
 
-    def __init__(self, monitor: Monitor, training: bool) -> None:
+    def __init__(self, monitor: Watching, training: bool) -> None:
         super().__init__(monitor)
         self.calls: Counter[str] = Counter()
         self.site: Site | None = None

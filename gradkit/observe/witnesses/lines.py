@@ -10,13 +10,13 @@ from gradkit.observe.taps.witness import Witness
 from gradkit.observe.tensors.arguments import tensors_in
 
 if TYPE_CHECKING:
-    from gradkit.observe.monitor import Monitor
+    from gradkit.observe.watching import Watching
 
 
 class Lines(Witness):
     """Writes the user's line of each operation of one window into the metadata of its node."""
 
-    def __init__(self, monitor: Monitor, key: str) -> None:
+    def __init__(self, monitor: Watching, key: str) -> None:
         super().__init__(monitor)
         self.key = key
 

@@ -29,7 +29,7 @@ from gradkit.observe.tensors.arguments import is_in_place, name_of, tensors_in
 from gradkit.observe.tensors.memory import memory_of
 
 if TYPE_CHECKING:
-    from gradkit.observe.monitor import Monitor
+    from gradkit.observe.watching import Watching
 
 _DECORATED = "decorate_context"
 """The function by which torch wraps one that is decorated with `no_grad` and its like."""
@@ -87,7 +87,7 @@ class Taint(Witness):
         tracked: Those that values with a graph were computed from.
     """
 
-    def __init__(self, monitor: Monitor, parameters: Sequence[Tensor]) -> None:
+    def __init__(self, monitor: Watching, parameters: Sequence[Tensor]) -> None:
         super().__init__(monitor)
         self.bits = {id(parameter): 1 << index for index, parameter in enumerate(parameters)}
         self.used = 0

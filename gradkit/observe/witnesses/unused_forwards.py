@@ -16,7 +16,7 @@ from gradkit.observe.taps.witness import Witness
 from gradkit.observe.tensors.arguments import tensors_in
 
 if TYPE_CHECKING:
-    from gradkit.observe.monitor import Monitor
+    from gradkit.observe.watching import Watching
 
 
 class UnusedForwards(Witness):
@@ -27,7 +27,7 @@ class UnusedForwards(Witness):
         parameters: The parameters, all of them without a gradient.
     """
 
-    def __init__(self, monitor: Monitor, parameters: Iterable[Tensor]) -> None:
+    def __init__(self, monitor: Watching, parameters: Iterable[Tensor]) -> None:
         super().__init__(monitor)
         self._ids = {id(parameter) for parameter in parameters}
         self._recorded = False

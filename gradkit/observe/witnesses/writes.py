@@ -16,7 +16,7 @@ from gradkit.observe.tensors.arguments import is_in_place, name_of, tensors_in
 from gradkit.observe.tensors.memory import memory_of
 
 if TYPE_CHECKING:
-    from gradkit.observe.monitor import Monitor
+    from gradkit.observe.watching import Watching
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Writes(Witness):
         parameters: The parameters to watch.
     """
 
-    def __init__(self, monitor: Monitor, parameters: Sequence[Tensor]) -> None:
+    def __init__(self, monitor: Watching, parameters: Sequence[Tensor]) -> None:
         super().__init__(monitor)
         self.writes: list[Write] = []
         self._key = f"gradkit.uses.{id(self)}"

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from gradkit.engine import Engine
     from gradkit.findings import Finding
+    from gradkit.observe.tensors.known import KnownSet
     from gradkit.observe.tensors.measure import Reader
     from gradkit.records import Location, ParameterInfo, Record, RunInfo
     from gradkit.rules import Rule
@@ -105,8 +106,8 @@ class Watching(Protocol):
     def optimizers(self) -> list[Optimizer]:
         """The watched optimizers that are alive, in the order they became known."""
 
-    def trained_parameters(self) -> dict[int, Tensor]:
-        """The parameters of all optimizers that have stepped, by their ids."""
+    def trained_parameters(self) -> KnownSet[Tensor]:
+        """The parameters of all optimizers that have stepped."""
 
     def describe(self, optimizer: Optimizer, parameters: Sequence[Tensor]) -> list[ParameterInfo]:
         """Names of an optimizer's parameters, in order."""

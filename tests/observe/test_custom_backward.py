@@ -43,7 +43,7 @@ def leaf():
 
 def heard(loss, *parameters):
     with gradkit.watch(report="never") as monitor:
-        answers = Answers(monitor, map(id, parameters))
+        answers = Answers(monitor, parameters)
         answers.listen(graph.walk([loss.grad_fn]))
         loss.backward()
         answers.stop()
@@ -64,7 +64,7 @@ def test_only_parameters_that_are_asked_about_are_kept():
     second, other = leaf(), leaf()
     loss = Plus.apply(1.0, leaf(), second * other).sum()
     with gradkit.watch(report="never") as monitor:
-        answers = Answers(monitor, [id(second)])
+        answers = Answers(monitor, [second])
         answers.listen(graph.walk([loss.grad_fn]))
         loss.backward()
     assert (len(answers.of(second)), answers.of(other)) == (1, ())
@@ -87,7 +87,7 @@ def test_nothing_is_heard_after_the_end():
     second = leaf()
     loss = Plus.apply(1.0, leaf(), second).sum()
     with gradkit.watch(report="never") as monitor:
-        answers = Answers(monitor, [id(second)])
+        answers = Answers(monitor, [second])
         answers.listen(graph.walk([loss.grad_fn]))
         answers.stop()
         loss.backward()
@@ -99,7 +99,7 @@ def test_a_mistake_of_ours_does_not_stop_the_backward(monkeypatch):
     monkeypatch.setattr(Answers, "_hear", lambda *_: 1 / 0)
     loss = Plus.apply(1.0, first, second).sum()
     with gradkit.watch(report="never") as monitor:
-        answers = Answers(monitor, [id(second)])
+        answers = Answers(monitor, [second])
         answers.listen(graph.walk([loss.grad_fn]))
         loss.backward()
     assert torch.equal(first.grad, torch.ones(3))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -12,8 +12,11 @@ from torch import Tensor
 
 from gradkit.observe.taps.tap import TAP
 from gradkit.observe.tensors.checksums import changed, checksum
+from gradkit.observe.tensors.known import Known, KnownSet
 from gradkit.observe.tensors.measure import Reader
 from gradkit.records import Record
+
+_Pair = tuple[Tensor, Tensor | None]
 
 
 @dataclass(slots=True)
@@ -23,14 +26,14 @@ class _Held:
     Attributes:
         record: The record.
         source: What it is about, for the engine.
-        living: Parameters whose owner lives, by identity, each with its first checksum.
+        living: Parameters whose owner lives, those of one owner together, each with its first checksum.
         owners: Their owners; a parameter is let go of with its owner.
         moved: One was updated after all.
     """
 
     record: Record
     source: object
-    living: dict[int, tuple[Tensor, Tensor | None]]
+    living: list[list[_Pair]] = field(default_factory=list)
     owners: list[weakref.ref[Any]] = field(default_factory=list)
     moved: bool = False
 
@@ -60,36 +63,40 @@ class HeldBack:
             parameters: Its parameters, the first checksum of each, and its owner, a module or an optimizer, without
                 which nothing can update it.
         """
-        held = _Held(record, source, {id(parameter): (parameter, first) for parameter, first, _ in parameters})
-        owners: dict[int, tuple[object, list[int]]] = {}
-        for parameter, _, owner in parameters:
-            owners.setdefault(id(owner), (owner, []))[1].append(id(parameter))
-        for owner, keys in owners.values():
-            held.owners.append(weakref.ref(owner, partial(self._freed, held, keys)))
+        held = _Held(record, source)
+        owners: Known[object, list[_Pair]] = Known()
+        for parameter, first, owner in parameters:
+            owners.setdefault(owner, []).append((parameter, first))
+        for owner, pairs in owners.items():
+            held.living.append(pairs)
+            held.owners.append(weakref.ref(owner, partial(self._freed, held, pairs)))
         self._held.append(held)
 
-    def _freed(self, held: _Held, keys: Sequence[int], _: Any) -> None:
+    def _freed(self, held: _Held, pairs: list[_Pair], _: Any) -> None:
         """An owner is freed: its parameters have the values they will ever have."""
-        self._compare(held, keys)
+        self._compare(held, pairs)
 
-    def _compare(self, held: _Held, keys: Sequence[int]) -> None:
-        pairs = [held.living.pop(key) for key in keys if key in held.living]
+    def _compare(self, held: _Held, living: list[_Pair]) -> None:
+        pairs = living.copy()
+        living.clear()
         if TAP.thread.over:  # another thread may be at work on them, and nothing is judged any more
             held.moved = True
         if pairs and not held.moved:
             moved = changed([first for _, first in pairs], [checksum(leaf) for leaf, _ in pairs], self._reader)
             held.moved = any(item is not False for item in moved)
 
-    def release(self, owned: Collection[int] = ()) -> list[tuple[Record, object]]:
+    def release(self, owned: Iterable[Tensor] = ()) -> list[tuple[Record, object]]:
         """Watching ends: the records whose parameters nobody updated, each with its source.
 
         Args:
-            owned: Identities of parameters that may be updated yet.
+            owned: Parameters that may be updated yet.
         """
+        may_move = KnownSet(owned)
         proven = []
         for held in self._held:
-            taken = any(key in owned for key in held.living)
-            self._compare(held, list(held.living))
+            taken = any(parameter in may_move for pairs in held.living for parameter, _ in pairs)
+            for pairs in held.living:
+                self._compare(held, pairs)
             held.owners.clear()
             if not (held.moved or taken):
                 proven.append((held.record, held.source))

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from gradkit.observe.books.samples import Samples
 from gradkit.observe.books.verdict import Verdict
-from gradkit.observe.tensors.buffers import gradient_of, held_state
+from gradkit.observe.tensors.buffers import NOTHING, gradient_of, held_state, state
 from gradkit.observe.tensors.measure import Reader, norms
 
 if TYPE_CHECKING:
@@ -35,8 +35,6 @@ BENIGN_SUSPICIONS = 3
 """Suspicions in a row that ended in a clearing (a GAN's discriminator) after which no norms are queued for them."""
 MAX_RETRIES = 8
 """Times open suspicions may arm an optimizer's ledger again; after that a loop is taken to be beyond proof."""
-
-_NOTHING = (0, -1)
 
 
 @dataclass(slots=True)
@@ -68,7 +66,7 @@ class Before(NamedTuple):
     """
 
     gradients: bool = False
-    probe: tuple[int, int] = _NOTHING
+    probe: tuple[int, int] = NOTHING
     weight_version: int = -1
     weight_norm: Tensor | None = None
 
@@ -123,7 +121,7 @@ class Ledger:
         self.harmless_moves: set[int] = set()
         self.replaces_buffers = False
         self.probe = 0
-        self.probe_entry = _NOTHING
+        self.probe_entry = NOTHING
         self.deposit: weakref.ref[Tensor] | None = None
         """What the last backward left in the probe; by reference, since a tensor made by hand may get the same id."""
         self.deposit_version = -1
@@ -230,11 +228,11 @@ class Ledger:
         if self.mixed:
             self._look_at_mixtures()
         if self.armed:
-            self.entries = [_state(parameter.grad) for parameter in self.parameters]
+            self.entries = [state(parameter.grad) for parameter in self.parameters]
         else:
             self.entries = None
             probe = self.parameters[self.probe].grad if self.parameters else None
-            self.probe_entry = _NOTHING if probe is None else (id(probe), probe._version)
+            self.probe_entry = NOTHING if probe is None else (id(probe), probe._version)
         if self.live_deposits:
             self._look_for_lost_deposits()
         return bool(self.armed or self.pending or self.mixed)
@@ -244,7 +242,7 @@ class Ledger:
         self.undecided = False
         self.began_empty = True
         self.entries = None
-        self.probe_entry = _NOTHING
+        self.probe_entry = NOTHING
 
     def leave_backward(self, *, replaces: bool, failed: bool) -> None:
         """Look at the buffers after a backward.
@@ -284,7 +282,7 @@ class Ledger:
                     self._note_deposit(probe)
                     return True
             # The usual parameter got nothing. Whether another did is known only if none had a gradient before.
-            if self.deposits or self.probe_entry is not _NOTHING or self.pending or self.mixed or self.undecided:
+            if self.deposits or self.probe_entry is not NOTHING or self.pending or self.mixed or self.undecided:
                 self.uncertain = True
                 return False
             for index, parameter in enumerate(self.parameters):
@@ -295,8 +293,8 @@ class Ledger:
             return False
         changed = []
         for index, (parameter, before) in enumerate(zip(self.parameters, entries, strict=True)):
-            after = _state(parameter.grad)
-            if after != before and after is not _NOTHING:
+            after = state(parameter.grad)
+            if after != before and after is not NOTHING:
                 changed.append(index)
         self.entries = None
         if not changed:
@@ -497,15 +495,15 @@ class Ledger:
         probe = self.parameters[self.probe]
         self.before_closure = Before(
             any(parameter.grad is not None for parameter in self.parameters),
-            _state(probe.grad),
+            state(probe.grad),
             probe._version,
             norms([probe.detach()])[0] if self.weight_norm is not None else None,
         )
 
     def found_as_left(self) -> bool:
         """Whether a step with a closure, now over, left the gradients as they were: none computed, none cleared."""
-        before, now = self.before_closure, _state(self.parameters[self.probe].grad)
-        return not self.in_step_deposit and before.probe == now and (now is not _NOTHING or not before.gradients)
+        before, now = self.before_closure, state(self.parameters[self.probe].grad)
+        return not self.in_step_deposit and before.probe == now and (now is not NOTHING or not before.gradients)
 
     def snapshot(self, verdict: Verdict) -> None:
         """Remember what the step consumed; after this a new window begins."""
@@ -556,8 +554,3 @@ class Ledger:
         if self.retries < MAX_RETRIES and self.armed < ARMED_WINDOWS:
             self.retries += 1
             self.armed = ARMED_WINDOWS + 1
-
-
-def _state(buffer: Tensor | None) -> tuple[int, int]:
-    """Identity and version of a gradient; enough to see a change while a backward runs."""
-    return _NOTHING if buffer is None else (id(buffer), buffer._version)

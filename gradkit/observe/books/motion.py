@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import weakref
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from gradkit.observe.tensors.buffers import state
 from gradkit.observe.tensors.checksums import changed, checksum, checksums
+from gradkit.observe.tensors.known import Known
 from gradkit.observe.tensors.measure import Reader, plain
 from gradkit.observe.tensors.transforms import has_numbers
 
@@ -96,7 +96,7 @@ class Motion:
 
     Attributes:
         parameters: Its parameters while it is looked at; between looks nothing of the run is kept alive.
-        ids: Their identities.
+        known: Weak references to them, in order.
         sample: Where their samples lie, made when the first ones are taken in a look.
         start: Checksums of all of them before the first measured step.
         moves: A step was seen to change something.
@@ -111,9 +111,8 @@ class Motion:
         sizes_told_at: The step of the last time.
     """
 
-    reference: weakref.ref[Optimizer]
     parameters: list[Tensor]
-    ids: list[int]
+    known: list[weakref.ref[Tensor]]
     sample: Sample | None
     start: list[Tensor | None]
     moves: bool = False
@@ -133,21 +132,17 @@ class Motion:
     before: list[Tensor] | None = None
 
     @classmethod
-    def of(cls, optimizer: Optimizer, died: Callable[[weakref.ref[Optimizer]], None]) -> Motion:
-        """Begin with an optimizer that is about to step; `died` is told when it is freed, to drop the parameters."""
+    def of(cls, optimizer: Optimizer) -> Motion:
+        """Begin with an optimizer that is about to step."""
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        return cls(
-            weakref.ref(optimizer, died),
-            parameters,
-            list(map(id, parameters)),
-            None,
-            checksums(parameters),
-        )
+        return cls(parameters, list(map(weakref.ref, parameters)), None, checksums(parameters))
 
     def resume(self, optimizer: Optimizer) -> bool:
         """Go on with the optimizer it began with; False when that holds other parameters now."""
         held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        if self.reference() is not optimizer or list(map(id, held)) != self.ids:
+        if len(held) != len(self.known) or any(
+            known() is not item for known, item in zip(self.known, held, strict=True)
+        ):
             return False
         if not self.parameters:
             self.parameters = held
@@ -291,16 +286,17 @@ class Frozen:
 
 
 def judge_frozen(
-    looks: list[Frozen], earlier: dict[int, Frozen], reader: Reader
+    looks: list[Frozen], earlier: list[Frozen], reader: Reader
 ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
     """After the step: the parameters it moved on a zero gradient, on a gradient of the step before, and declared ones.
 
     Args:
         looks: What was seen before the step.
-        earlier: What was seen before the step before it, by the parameter's identity.
+        earlier: What was seen before the step before it, of each parameter.
         reader: Reads the numbers.
     """
     moved = changed([look.before for look in looks], checksums([look.parameter for look in looks]), reader)
+    before = Known((look.parameter, look) for look in earlier)
     zero: list[Tensor] = []
     stale: list[Tensor] = []
     declared: list[Tensor] = []
@@ -311,12 +307,12 @@ def judge_frozen(
             declared.append(look.parameter)
         elif look.norm is not None and reader.read([look.norm])[0] == 0.0:
             zero.append(look.parameter)
-        elif _is_same_gradient(look, earlier.get(id(look.parameter)), reader):
+        elif _is_same_gradient(look, before.get(look.parameter), reader):
             stale.append(look.parameter)
     return zero, stale, declared
 
 
 def _is_same_gradient(now: Frozen, then: Frozen | None, reader: Reader) -> bool:
-    if then is None or then.parameter is not now.parameter or then.gradient[0] != now.gradient[0]:
+    if then is None or then.gradient[0] != now.gradient[0]:
         return False
     return changed([then.gradient[1]], [now.gradient[1]], reader) == [False]

@@ -15,6 +15,7 @@ from gradkit.observe.program.names import Namer
 from gradkit.observe.program.sites import find_site
 from gradkit.observe.source.places import locate
 from gradkit.observe.taps.tap import TAP
+from gradkit.observe.tensors.known import Known, KnownSet, Numbers
 
 if TYPE_CHECKING:
     from gradkit.observe.program.sites import Site
@@ -39,12 +40,13 @@ class OptimizerBook:
     _constructed_at: Site | None = None
 
     def _open_book(self) -> None:
-        self._ledgers: dict[int, Ledger] = {}
+        self._ledgers: Known[Optimizer, Ledger] = Known()
         self.ledgers: list[Ledger] = []
         self._labels: dict[str, int] = {}
         self._registered = 0
         self._optimizers = 0
-        self._parameters: set[int] = set()
+        self._numbers = Numbers()
+        self._parameters: set[int] = set()  # by number: they may be gone when they are counted
         self._namer = Namer(self.models)
 
     def _close_book(self) -> None:
@@ -63,7 +65,7 @@ class OptimizerBook:
 
     def known(self, optimizer: Optimizer) -> Ledger | None:
         """The ledger of an optimizer, begun if there is none yet; None when this monitor does not watch it."""
-        ledger = self._ledgers.get(id(optimizer))
+        ledger = self._ledgers.get(optimizer)
         if ledger is None and (ledger := self.enter(optimizer)) is not None:
             self._entered(optimizer)
         return ledger
@@ -85,7 +87,6 @@ class OptimizerBook:
 
     def enter(self, optimizer: Optimizer) -> Ledger | None:
         """Begin to keep a ledger of an optimizer that has none yet; None when it is not to be watched."""
-        key = id(optimizer)
         if self._named and not any(optimizer is named for named in self._named):
             return None
         if not self._named and self.models and not self._belongs(optimizer):
@@ -94,9 +95,9 @@ class OptimizerBook:
         ledger = Ledger(optimizer, self._registered, self._next_label, self.reader, self.deep)
         self._registered += 1
         ledger.created_site = self._constructed_at
-        self._ledgers[key] = ledger
+        self._ledgers[optimizer] = ledger
         self.ledgers.append(ledger)
-        weakref.finalize(optimizer, _drop, weakref.ref(self), key, weakref.ref(ledger)).atexit = False
+        weakref.finalize(optimizer, _drop, weakref.ref(self), weakref.ref(ledger)).atexit = False
         return ledger
 
     def _next_label(self, kind: str) -> str:
@@ -115,11 +116,11 @@ class OptimizerBook:
         """Keep of an optimizer that is given up what the totals need."""
         if self._takes_part(ledger):
             self._optimizers += 1
-            self._parameters.update(map(id, ledger.parameters))
+            self._parameters.update(map(self._numbers.of, ledger.parameters))
 
-    def trained_parameters(self) -> dict[int, Tensor]:
-        """The parameters of all optimizers that have stepped, by their ids."""
-        return {id(parameter): parameter for ledger in self.ledgers if ledger.steps for parameter in ledger.parameters}
+    def trained_parameters(self) -> KnownSet[Tensor]:
+        """The parameters of all optimizers that have stepped."""
+        return KnownSet(parameter for ledger in self.ledgers if ledger.steps for parameter in ledger.parameters)
 
     def describe(self, optimizer: Optimizer, parameters: Sequence[Tensor]) -> list[ParameterInfo]:
         """Names of an optimizer's parameters, in order."""
@@ -128,22 +129,21 @@ class OptimizerBook:
     def place_of(self, optimizer: Optimizer) -> tuple[str, int]:
         """The label of an optimizer and the number of its present or last step, from 0."""
         TAP.short.sync()
-        ledger = self._ledgers.get(id(optimizer))
+        ledger = self._ledgers.get(optimizer)
         if ledger is None:
             return type(optimizer).__name__, 0
         return ledger.label, ledger.steps if ledger.in_step else max(ledger.steps - 1, 0)
 
     def _belongs(self, optimizer: Optimizer) -> bool:
-        wanted = {id(parameter) for model in self.models for parameter in model.parameters()}
-        return any(id(parameter) in wanted for group in optimizer.param_groups for parameter in group["params"])
+        wanted = KnownSet(parameter for model in self.models for parameter in model.parameters())
+        return any(wanted.holds_any(group["params"]) for group in optimizer.param_groups)
 
-    def drop(self, key: int, ledger: Ledger | None) -> None:
+    def drop(self, ledger: Ledger | None) -> None:
         """Forget an optimizer that was freed, and with it the parameters it held."""
-        if ledger is not None and self._ledgers.get(key) is ledger:
+        if ledger is not None and ledger in self.ledgers:
             with TAP.thread.exclusive():
                 TAP.fold()
                 self._count(ledger)
-                del self._ledgers[key]
                 self.ledgers.remove(ledger)
 
     def optimizers(self) -> list[Optimizer]:
@@ -153,38 +153,38 @@ class OptimizerBook:
 
     def label_of(self, optimizer: Optimizer) -> str:
         """What messages call an optimizer."""
-        ledger = self._ledgers.get(id(optimizer))
+        ledger = self._ledgers.get(optimizer)
         return type(optimizer).__name__ if ledger is None else ledger.label
 
     def creation_line(self, optimizer: Optimizer) -> Location | None:
         """The user's line that made a watched optimizer, where that was seen."""
-        ledger = self._ledgers.get(id(optimizer))
+        ledger = self._ledgers.get(optimizer)
         return None if ledger is None else locate(ledger.created_site, self.models, ledger.parameters)
 
     def steps_of(self, optimizer: Optimizer) -> int | None:
         """Steps of an optimizer seen so far; None when this monitor does not watch it."""
         TAP.short.sync()
-        ledger = self._ledgers.get(id(optimizer))
+        ledger = self._ledgers.get(optimizer)
         return None if ledger is None else ledger.steps
 
     def ledger_of(self, optimizer: Optimizer) -> Ledger | None:
         """The ledger of an optimizer, which keeps its parameters alive; None when this monitor does not watch it."""
-        return self._ledgers.get(id(optimizer))
+        return self._ledgers.get(optimizer)
 
     def deposits_of(self, optimizer: Optimizer) -> int:
         """Backward calls seen so far that deposited on an optimizer's parameters."""
         TAP.short.sync()
-        ledger = self._ledgers.get(id(optimizer))
+        ledger = self._ledgers.get(optimizer)
         return 0 if ledger is None else ledger.deposits_total
 
     def _totals(self) -> tuple[int, int]:
         """How many optimizers took part, and how many distinct parameters they held."""
         alive = [ledger for ledger in self.ledgers if self._takes_part(ledger)]
-        parameters = self._parameters.union(*(map(id, ledger.parameters) for ledger in alive))
+        parameters = self._parameters.union(*(map(self._numbers.of, ledger.parameters) for ledger in alive))
         return self._optimizers + len(alive), len(parameters)
 
 
-def _drop(book: weakref.ref[OptimizerBook], key: int, ledger: weakref.ref[Ledger]) -> None:
+def _drop(book: weakref.ref[OptimizerBook], ledger: weakref.ref[Ledger]) -> None:
     alive = book()
     if alive is not None:
-        alive.drop(key, ledger())
+        alive.drop(ledger())

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
 from torch.optim import Optimizer
 
-from gradkit.observe.tensors.buffers import _NOTHING, state
+from gradkit.observe.tensors.buffers import NOTHING, state
 from gradkit.observe.tensors.checksums import changed, checksum
+from gradkit.observe.tensors.known import Known, KnownSet
 from gradkit.observe.tensors.measure import Reader
 
 
-def held_ids(optimizers: Iterable[Optimizer]) -> set[int]:
-    """Identities of all parameters in the groups of these optimizers."""
-    return {
-        id(parameter) for optimizer in optimizers for group in optimizer.param_groups for parameter in group["params"]
-    }
+def held_by(optimizers: Iterable[Optimizer]) -> KnownSet[Tensor]:
+    """All parameters in the groups of these optimizers."""
+    return KnownSet(
+        parameter for optimizer in optimizers for group in optimizer.param_groups for parameter in group["params"]
+    )
 
 
 @dataclass(slots=True)
@@ -26,7 +26,6 @@ class Outsider:
     """One leaf that got gradients while no known optimizer held it.
 
     Attributes:
-        reference: The leaf.
         since: Windows that had been observed before it was first seen.
         windows: Windows in which a gradient arrived on it.
         arrived: One arrived in the present window.
@@ -36,12 +35,11 @@ class Outsider:
         first: Checksum of the leaf when it was first seen.
     """
 
-    reference: weakref.ref[Tensor]
     since: int
     windows: int = 0
     arrived: bool = False
-    buffer: tuple[int, int] = _NOTHING
-    entry: tuple[int, int] = _NOTHING
+    buffer: tuple[int, int] = NOTHING
+    entry: tuple[int, int] = NOTHING
     norms: list[Tensor] = field(default_factory=list)
     cleared: bool = False
     first: Tensor | None = None
@@ -56,11 +54,11 @@ class Outsiders:
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self.items: dict[int, Outsider] = {}
-        self._explained: dict[int, weakref.ref[Tensor]] = {}
-        self._seen: dict[int, tuple[weakref.ref[Tensor], int]] = {}
+        self.items: Known[Tensor, Outsider] = Known()
+        self._explained: KnownSet[Tensor] = KnownSet()
+        self._seen: Known[Tensor, int] = Known()
 
-    def enter(self, outside: Sequence[Tensor], observed: int) -> list[Outsider]:
+    def enter(self, outside: Sequence[Tensor], observed: int) -> list[tuple[Tensor, Outsider]]:
         """Look at the gradients of these leaves before a backward.
 
         Args:
@@ -69,16 +67,12 @@ class Outsiders:
         """
         present = []
         for leaf in outside:
-            known = self._explained.get(id(leaf))
-            if known is not None and known() is leaf:
+            if leaf in self._explained:
                 continue
-            item = self.items.get(id(leaf))
-            if item is None or item.reference() is not leaf:
-                reference, since = self._seen.get(id(leaf), (None, observed))
-                if reference is None or reference() is not leaf:
-                    reference, since = weakref.ref(leaf), observed
-                    self._seen[id(leaf)] = (reference, since)
-                item = self.items[id(leaf)] = Outsider(reference, since, first=checksum(leaf))
+            item = self.items.get(leaf)
+            if item is None:
+                since = self._seen.setdefault(leaf, observed)
+                item = self.items[leaf] = Outsider(since, first=checksum(leaf))
             buffer = leaf.grad
             item.entry = state(buffer)
             if item.windows and not item.arrived:
@@ -86,25 +80,22 @@ class Outsiders:
                     item.cleared = True
                 else:  # zeroed in place, or clipped along with the others: the norm tells
                     item.norms += self._reader.norms([buffer.detach()])
-            present.append(item)
+            present.append((leaf, item))
         return present
 
     @staticmethod
-    def leave(present: Iterable[Outsider]) -> None:
+    def leave(present: Iterable[tuple[Tensor, Outsider]]) -> None:
         """Look at them again after the backward."""
-        for item in present:
-            leaf = item.reference()
-            if leaf is not None and leaf.grad is not None:
+        for leaf, item in present:
+            if leaf.grad is not None:
                 item.buffer = state(leaf.grad)
                 item.arrived = item.arrived or item.buffer != item.entry
 
     def end_window(self) -> bool:
         """An optimizer stepped; True when a gradient had arrived on an outsider since the step before it."""
         arrived = False
-        for key, item in list(self.items.items()):
-            if item.reference() is None:
-                del self.items[key]
-            elif item.arrived:
+        for item in self.items.values():
+            if item.arrived:
                 item.windows += 1
                 item.arrived = False
                 arrived = True
@@ -112,8 +103,7 @@ class Outsiders:
 
     def ripe(self, windows: int) -> list[tuple[Tensor, Outsider]]:
         """Outsiders that got gradients in at least that many windows."""
-        found = [(item.reference(), item) for item in self.items.values() if item.windows >= windows]
-        return [(leaf, item) for leaf, item in found if leaf is not None]
+        return [(leaf, item) for leaf, item in self.items.items() if item.windows >= windows]
 
     def resting(self, ripe: Sequence[tuple[Tensor, Outsider]]) -> list[tuple[Tensor, Outsider]]:
         """Those of `ripe` that are still bit-identical to when they were first seen; the others are explained."""
@@ -136,11 +126,9 @@ class Outsiders:
 
     def explain(self, leaf: Tensor) -> None:
         """There is nothing wrong with this leaf, or it has been said: do not look at it again."""
-        self.items.pop(id(leaf), None)
-        self._explained[id(leaf)] = weakref.ref(leaf)
+        self.items.pop(leaf, None)
+        self._explained.add(leaf)
 
     def forget(self) -> None:
         """Start over, as after a pause in which windows went by unseen; what is explained stays so."""
-        self.items = {}
-        self._explained = {key: leaf for key, leaf in self._explained.items() if leaf() is not None}
-        self._seen = {key: value for key, value in self._seen.items() if value[0]() is not None}
+        self.items.clear()

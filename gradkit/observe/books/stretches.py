@@ -13,6 +13,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from gradkit.observe.program.sites import Site
 from gradkit.observe.taps.events import Forward
 from gradkit.observe.tensors import graph
+from gradkit.observe.tensors.known import KnownSet, Numbers
 from gradkit.observe.tensors.transforms import has_own_memory
 
 MAX_KNOWN = 1024
@@ -52,7 +53,7 @@ class Stretch:
         """Forwards that nothing was computed from, as far as that is known."""
         return self.plain + self.unused
 
-    def settle(self, reached: set[int]) -> None:
+    def settle(self, reached: KnownSet[graph.Mark]) -> None:
         """Count the marks that a differentiation reached as used, those that died as unused."""
         still: list[tuple[weakref.ref[graph.Mark], int]] = []
         for reference, way in self.open:
@@ -60,7 +61,7 @@ class Stretch:
             if mark is None:
                 self.unused += 1
                 self.unused_ways.add(way)
-            elif id(mark) in reached:
+            elif mark in reached:
                 self.used += 1
                 self.used_ways.add(way)
             else:
@@ -134,6 +135,7 @@ class Stretch:
         )
 
 
+_NUMBERS = Numbers()
 _Life = StorageWeakRef | weakref.ref[Tensor]
 """Tells whether the values of a tensor still exist."""
 
@@ -141,7 +143,7 @@ _Life = StorageWeakRef | weakref.ref[Tensor]
 def _values_of(tensor: Tensor) -> tuple[int, _Life]:
     """The identity of a tensor's values, the same for batches that are cut out of one tensor anew in every pass."""
     if not has_own_memory(tensor):
-        return id(tensor), weakref.ref(tensor)
+        return _NUMBERS.of(tensor), weakref.ref(tensor)
     storage = tensor.untyped_storage()
     version = None if tensor.is_inference() else tensor._version
     key = hash((storage._cdata, tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype, version))

@@ -18,6 +18,8 @@ from gradkit.observe.program.sites import Site, find_site
 from gradkit.observe.source.places import locate
 from gradkit.observe.taps import signals
 from gradkit.observe.taps.tap import TAP
+from gradkit.observe.tensors.buffers import state
+from gradkit.observe.tensors.known import Known
 from gradkit.observe.tensors.loss_scale import LossScale, MeanLoss, scale_of
 from gradkit.records import Accumulation
 
@@ -42,7 +44,7 @@ class AccumulationObserver(Observer):
     def __init__(self, monitor: Watching) -> None:
         super().__init__(monitor)
         self._listened: list[Any] = []
-        self._passes: dict[int, int] = {}
+        self._passes: Known[Any, int] = Known()
         self._optimizer: weakref.ref[Optimizer] | None = None
         self._begin_window()
         self._alike: list[tuple[MeanLoss, ...]] = []
@@ -85,11 +87,11 @@ class AccumulationObserver(Observer):
 
     def loader_started(self, loader: Any) -> None:
         """A pass over some loader begins."""
-        self._passes[id(loader._index_sampler)] = self.monitor.backwards
+        self._passes[loader._index_sampler] = self.monitor.backwards
 
     def pass_ended(self, iterator: Any) -> None:
         """A loader has no more batches; frameworks fetch a batch ahead."""
-        began = self._passes.pop(id(iterator._index_sampler), None)
+        began = self._passes.pop(iterator._index_sampler, None)
         batches = int(iterator._num_yielded)
         if self._found is None or self._confirmed or began is None:
             return
@@ -129,9 +131,9 @@ class AccumulationObserver(Observer):
                 self._understood = False
                 return
             self._probe = weakref.ref(probe)
-            self._deposit = _state(probe)
+            self._deposit = state(probe.grad)
             return
-        before, self._deposit = self._deposit, _state(probe)
+        before, self._deposit = self._deposit, state(probe.grad)
         self._understood = self._deposit[0] == before[0] and self._deposit[1] > before[1]
 
     def before_step(self, optimizer: Optimizer, closure: bool) -> None:
@@ -232,16 +234,11 @@ class AccumulationObserver(Observer):
 
     def _same_buffer(self) -> bool:
         probe = self._probe() if self._probe is not None else None
-        return probe is None or _state(probe) == self._deposit
+        return probe is None or state(probe.grad) == self._deposit
 
     def _parameters(self) -> list[Tensor]:
         optimizer = self._optimizer() if self._optimizer is not None else None
         return [] if optimizer is None else [item for group in optimizer.param_groups for item in group["params"]]
-
-
-def _state(parameter: Tensor) -> tuple[int, int]:
-    buffer = parameter.grad
-    return (0, -1) if buffer is None else (id(buffer), buffer._version)
 
 
 def _is_hooked(parameter: Tensor) -> bool:

@@ -20,6 +20,7 @@ from gradkit.observe.observer import Observer
 from gradkit.observe.program.sites import Site, find_site
 from gradkit.observe.source.places import locate
 from gradkit.observe.taps import signals
+from gradkit.observe.tensors.known import Known
 from gradkit.observe.tensors.measure import plain
 from gradkit.records import Pass
 
@@ -54,13 +55,13 @@ class DataPasses(Observer):
     def __init__(self, monitor: Watching) -> None:
         super().__init__(monitor)
         self._listened: list[Any] = []
-        self._started: dict[int, int] = {}
+        self._started: Known[Any, int] = Known()
         self._ended: tuple[int, int] | None = None
         self._backwards = 0
         self._open = 0
         self._windows: list[int] = []
         self._awake_since = 0
-        self._optimizer: int | None = None
+        self._optimizer: weakref.ref[Optimizer] | None = None
         self._parameters: list[weakref.ref[Tensor]] = []
         self._label = ""
         self._steps = 0
@@ -99,18 +100,18 @@ class DataPasses(Observer):
 
     def loader_started(self, loader: Any) -> None:
         """A pass over some loader begins; the one before may have ended though the loader was not asked for more."""
-        key = id(loader._index_sampler)
-        began = self._started.get(key)
+        sampler = loader._index_sampler
+        began = self._started.get(sampler)
         if began is not None and 2 <= self._backwards - began == _batches(loader):
             self._ended = (self._backwards, self._backwards - began)
-        self._started[key] = self._backwards
+        self._started[sampler] = self._backwards
         if self._optimizer is not None and not self._done and self._signals < FREE_SIGNALS:
             self._signals += 1
             self.monitor.resume(self)
 
     def pass_ended(self, iterator: Any) -> None:
         """A loader has no more batches; if each was or is about to be back-propagated, a pass of training ends."""
-        began = self._started.pop(id(iterator._index_sampler), None)
+        began = self._started.pop(iterator._index_sampler, None)
         batches = int(iterator._num_yielded)
         if began is not None and batches >= 2 and self._backwards - began in (batches - 1, batches):
             self._ended = (began + batches, batches)
@@ -135,12 +136,12 @@ class DataPasses(Observer):
 
     def after_step(self, optimizer: Optimizer) -> None:
         """A window ends."""
-        if self._optimizer != id(optimizer):
+        if self._optimizer is None or self._optimizer() is not optimizer:
             if self._optimizer is not None:  # several optimizers share the micro-batches in ways of their own
                 self._done = True
                 self.monitor.pause(self)
                 return
-            self._optimizer = id(optimizer)
+            self._optimizer = weakref.ref(optimizer)
             self._parameters = [weakref.ref(p) for group in optimizer.param_groups for p in group["params"]]
         self._label, self._steps = self.monitor.place_of(optimizer)
         window, self._open = self._open, 0

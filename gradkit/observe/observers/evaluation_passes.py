@@ -27,6 +27,7 @@ from gradkit.observe.taps.events import Forward
 from gradkit.observe.taps.forwards import FORWARDS
 from gradkit.observe.taps.patches import Point
 from gradkit.observe.tensors import graph
+from gradkit.observe.tensors.known import KnownSet, Numbers
 from gradkit.observe.tensors.memory import storage_of
 from gradkit.observe.tensors.random_state import has_drawn, random_state
 from gradkit.observe.witnesses.dropout import FunctionalDropout
@@ -63,6 +64,7 @@ LEAST_WATCH = 64
 """Windows of such a watch at least; it covers twice what was slept before."""
 
 _Key = tuple[int, bool]
+"""The number of a module (`Numbers`) and its mode."""
 
 
 class EvaluationPasses(Observer):
@@ -72,7 +74,8 @@ class EvaluationPasses(Observer):
 
     def __init__(self, monitor: Watching) -> None:
         super().__init__(monitor)
-        self._key = f"gradkit.forward.{id(self)}"
+        self._key = f"gradkit.forward.{graph.new_key()}"
+        self._numbers = Numbers()
         self._stretches: dict[_Key, Stretch] = {}
         self._window_stretches: list[Stretch] = []
         self._candidates: dict[_Key, Stretch] = {}
@@ -84,7 +87,7 @@ class EvaluationPasses(Observer):
         self._training_ways: set[int] = set()
         self._watches = 0
         self._watch_until = 0
-        self._optimizers: set[int] = set()
+        self._optimizers: KnownSet[Optimizer] = KnownSet()
         self._seen: Counter[object] = Counter()
         self._passes: Counter[int] = Counter()
         self._data: tuple[int, int] | None = None
@@ -145,11 +148,11 @@ class EvaluationPasses(Observer):
 
     def loader_started(self, loader: object) -> None:
         """A pass over data begins."""
-        data = id(getattr(loader, "dataset", loader))
+        data = self._numbers.of(getattr(loader, "dataset", loader))
         self._passes[data] += 1
         self._data = (data, self._passes[data])
         if self not in FORWARDS.listeners:
-            self._signal(("loader", id(loader)))
+            self._signal(("loader", self._numbers.of(loader)))
 
     def _signal(self, kind: object) -> None:
         self._seen[kind] += 1
@@ -162,7 +165,7 @@ class EvaluationPasses(Observer):
 
     def forward_begins(self, forward: Forward) -> None:
         """Look closer at the second forward of a stretch: at its bytes when it records, at dropout when it does not."""
-        stretch = self._stretches.get((id(forward.module), forward.training))
+        stretch = self._stretches.get((self._numbers.of(forward.module), forward.training))
         if not forward.recording:
             self._look_for_dropout(forward, stretch)
         if stretch is None or not forward.recording or forward.training or stretch.recorded != 1:
@@ -208,9 +211,9 @@ class EvaluationPasses(Observer):
             dropout.finish()
         if forward.failed:
             return
-        key = (id(forward.module), forward.training)
+        key = (self._numbers.of(forward.module), forward.training)
         stretch = self._stretches.get(key)
-        if stretch is None or stretch.module() is not forward.module:
+        if stretch is None:
             stretch = self._stretches[key] = Stretch(forward, self._window)
             self._window_stretches.append(stretch)
         if forward.outputs:
@@ -237,8 +240,7 @@ class EvaluationPasses(Observer):
             FORWARDS.leave(self)
 
     def _is_trained(self, module: nn.Module) -> bool:
-        stepped = self.monitor.trained_parameters()
-        return any(id(parameter) in stepped for parameter in module.parameters())
+        return bool(self.monitor.trained_parameters().holds_any(module.parameters()))
 
     # --- training -------------------------------------------------------------------------------------------------
 
@@ -268,22 +270,22 @@ class EvaluationPasses(Observer):
         pending = [*self._stretches.values(), *self._window_stretches, *self._candidates.values()]
         if any(stretch.open for stretch in pending):
             nodes = graph.walk(graph.roots_of(roots))
-            reached = {id(mark) for node in nodes if (mark := node.metadata.get(self._key)) is not None}
+            reached = KnownSet(mark for node in nodes if (mark := node.metadata.get(self._key)) is not None)
             for stretch in pending:
                 stretch.settle(reached)
 
     def after_step(self, optimizer: Optimizer) -> None:
         """A window ends: a training window without idle forwards speaks for every candidate before it."""
-        self._optimizers.add(id(optimizer))
+        self._optimizers.add(optimizer)
         whole, self._whole = self._whole, self in FORWARDS.listeners
         calm: set[int] = set()
         for stretch in self._window_stretches:
-            stretch.settle(set())
+            stretch.settle(KnownSet())
             if len(self._training_ways) < MAX_WAYS:
                 self._training_ways |= stretch.used_ways
             module = stretch.module()
             if whole and module is not None and stretch.used and not stretch.idle:
-                calm.add(id(module))
+                calm.add(self._numbers.of(module))
         self._calm.update(calm)
         needed = 2 * len(self._optimizers) + 1
         for key, stretch in list(self._candidates.items()):

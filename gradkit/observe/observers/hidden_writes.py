@@ -7,7 +7,6 @@ instrumented window tells whether the write came after the use that the backward
 from __future__ import annotations
 
 import ctypes
-import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from gradkit.observe.observer import Observer
 from gradkit.observe.program.sites import Site, find_site
 from gradkit.observe.source.places import locate
 from gradkit.observe.taps.mode import INSTRUMENT
+from gradkit.observe.tensors.known import Known
 from gradkit.observe.tensors.transforms import has_own_memory
 from gradkit.observe.witnesses.writes import Write, Writes
 from gradkit.records import HiddenWrite
@@ -47,13 +47,13 @@ class HiddenWrites(Observer):
 
     def __init__(self, monitor: Watching) -> None:
         super().__init__(monitor)
-        self._states: dict[int, tuple[weakref.ref[Tensor], _State]] = {}
+        self._states: Known[Tensor, _State] = Known()
         self._left = FIRST_WINDOWS
         self._sleep = FIRST_SLEEP
         self._trials = 0
         self._suspected = False
         self._witness: Writes | None = None
-        self._proven: dict[int, tuple[Write, Site, Site]] = {}
+        self._proven: Known[Tensor, tuple[Write, Site, Site]] = Known()
 
     @property
     def attached(self) -> tuple[str, ...]:
@@ -72,9 +72,8 @@ class HiddenWrites(Observer):
             for write, use in self._witness.verdict(roots):
                 self._proven.setdefault(write.parameter, (write, use, find_site()))
             return
-        for reference, state in self._states.values():
-            parameter = reference()
-            if parameter is not None and _moved(state, _state(parameter)):
+        for parameter, state in self._states.items():
+            if _moved(state, _state(parameter)):
                 self._suspected = True
                 break
         self._states.clear()
@@ -103,7 +102,7 @@ class HiddenWrites(Observer):
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 if parameter.requires_grad:
-                    self._states[id(parameter)] = (weakref.ref(parameter), _state(parameter))
+                    self._states[parameter] = _state(parameter)
 
     def _leave(self) -> None:
         if self._witness is not None:
@@ -111,15 +110,14 @@ class HiddenWrites(Observer):
             self._witness = None
 
     def _report(self, optimizer: Optimizer, parameters: Sequence[Tensor]) -> None:
-        proven, self._proven = self._proven, {}
-        groups: dict[tuple[object, int, str], list[int]] = {}
-        for number, (write, _, _) in proven.items():
-            groups.setdefault((write.site.code, write.site.instruction, write.operation), []).append(number)
-        for numbers in groups.values():
-            concerned = [parameter for parameter in parameters if id(parameter) in numbers]
-            if not concerned:
-                continue
-            write, use, backward = proven[id(concerned[0])]
+        proven, self._proven = self._proven, Known()
+        groups: dict[tuple[object, int, str], list[Tensor]] = {}
+        for parameter in parameters:
+            if parameter in proven:
+                write = proven[parameter][0]
+                groups.setdefault((write.site.code, write.site.instruction, write.operation), []).append(parameter)
+        for concerned in groups.values():
+            write, use, backward = proven[concerned[0]]
             label, step = self.monitor.place_of(optimizer)
             models = self.monitor.models
             self.monitor.put(

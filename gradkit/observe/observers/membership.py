@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import time
-import weakref
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.compiler import is_compiling
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from gradkit.errors import HygieneError
 from gradkit.observe.books.held_back import HeldBack
-from gradkit.observe.books.outsiders import Outsider, Outsiders, held_ids
+from gradkit.observe.books.outsiders import Outsider, Outsiders, held_by
 from gradkit.observe.observer import Observer
 from gradkit.observe.program.belonging import Model, home_of, models
 from gradkit.observe.program.living import living_optimizers
@@ -23,6 +22,7 @@ from gradkit.observe.source.places import locate
 from gradkit.observe.taps.tap import TAP
 from gradkit.observe.tensors.buffers import state
 from gradkit.observe.tensors.graph import leaves
+from gradkit.observe.tensors.known import Known, KnownSet, Numbers
 from gradkit.records import Membership, ParameterInfo
 
 if TYPE_CHECKING:
@@ -63,12 +63,13 @@ class MembershipObserver(Observer):
         self._least, self._most = min(wanted, default=3), max(wanted, default=3)
         self._outsiders = Outsiders(monitor.reader)
         self._held_back = HeldBack(monitor.reader)
-        self._present: list[Outsider] = []
-        self._took_part: set[int] = set()
-        self._early: dict[int, weakref.ref[Tensor]] = {}
+        self._present: list[tuple[Tensor, Outsider]] = []
+        self._took_part: KnownSet[Tensor] = KnownSet()
+        self._early: KnownSet[Tensor] = KnownSet()
+        self._numbers = Numbers()
         self._walks = 0
-        self._held: set[int] | None = None
-        self._idle: dict[int, tuple[int, list[tuple[int, int]]]] = {}
+        self._held: KnownSet[Tensor] | None = None
+        self._idle: Known[Optimizer, tuple[int, list[tuple[int, int]]]] = Known()
         self._observed = 0
         self._looked = 0
         self._looks = 0
@@ -90,7 +91,7 @@ class MembershipObserver(Observer):
         """Let go of the hook, and say of what nobody updated that nobody did."""
         self._stop_listening()
         if self._held_back:
-            for record, source in self._held_back.release(held_ids(living_optimizers())):
+            for record, source in self._held_back.release(held_by(living_optimizers())):
                 self.monitor.put(record, source=source)
 
     def _stop_listening(self) -> None:
@@ -135,18 +136,18 @@ class MembershipObserver(Observer):
         self._listen_to_strangers()
         self._walks += 1
         if self._held is None:
-            self._held = held_ids(self.monitor.optimizers())
+            self._held = held_by(self.monitor.optimizers())
         reached = leaves(roots)
-        outside = [leaf for leaf in reached if id(leaf) not in self._held]
+        outside = [leaf for leaf in reached if leaf not in self._held]
         if not self._looks:
-            self._early.update((id(leaf), weakref.ref(leaf)) for leaf in reached if id(leaf) in self._held)
+            self._early.update(leaf for leaf in reached if leaf in self._held)
         unsuspicious = not self._outsiders.items
         self._present = self._outsiders.enter(outside, self._observed) if outside else []
         if unsuspicious and self._outsiders.items:
             # What took part before the first outsider came says nothing about the windows with it.
             self._took_part.clear()
             self._idle.clear()
-        self._took_part.update(map(id, reached))
+        self._took_part.update(reached)
         if self._present:
             self._site = find_site()
         self._spent += time.perf_counter() - started
@@ -199,23 +200,23 @@ class MembershipObserver(Observer):
         """Count windows in which nothing this optimizer holds got a gradient."""
         parameters = _parameters(optimizer)
         now = [state(parameter.grad) for parameter in parameters]
-        windows, before = self._idle.get(id(optimizer), (0, None))
+        windows, before = self._idle.get(optimizer, (0, None))
         untouched = before == now or not any(parameter.grad is not None for parameter in parameters)
-        if untouched and not any(id(parameter) in self._took_part for parameter in parameters):
+        if untouched and not self._took_part.holds_any(parameters):
             windows += 1
-        elif before is not None or any(id(parameter) in self._took_part for parameter in parameters):
+        elif before is not None or self._took_part.holds_any(parameters):
             windows = -(10**9)
-        self._idle[id(optimizer)] = (windows, now)
+        self._idle[optimizer] = (windows, now)
 
     # --- judging ------------------------------------------------------------------------------------------------
 
     def _judge(self, ripe: list[tuple[Tensor, Outsider]], optimizer: Optimizer) -> None:
         optimizers = living_optimizers()
-        held = held_ids(optimizers)
+        held = held_by(optimizers)
         for leaf, _ in ripe:
-            if id(leaf) in held:
+            if leaf in held:
                 self._outsiders.explain(leaf)
-        ripe = self._outsiders.resting([pair for pair in ripe if id(pair[0]) not in held])
+        ripe = self._outsiders.resting([pair for pair in ripe if pair[0] not in held])
         if self._searches >= MAX_SEARCHES:
             for leaf, _ in ripe:
                 self._outsiders.explain(leaf)
@@ -224,13 +225,13 @@ class MembershipObserver(Observer):
             return
         self._searches += 1
         homes = models(self.monitor.models)
-        grouped: dict[int, tuple[Model, list[tuple[Tensor, Outsider]]]] = {}
+        grouped: Known[nn.Module, tuple[Model, list[tuple[Tensor, Outsider]]]] = Known()
         for leaf, item in ripe:
             home = home_of(leaf, homes, held)
-            if home is None or self._declared_frozen(home.names[id(leaf)]):
+            if home is None or self._declared_frozen(home.names[leaf]):
                 self._outsiders.explain(leaf)
             else:
-                grouped.setdefault(id(home), (home, []))[1].append((leaf, item))
+                grouped.setdefault(home.module, (home, []))[1].append((leaf, item))
         for home, pairs in grouped.values():
             self._write(home, pairs, optimizer, optimizers, held)
         if not grouped:
@@ -245,18 +246,18 @@ class MembershipObserver(Observer):
         pairs: list[tuple[Tensor, Outsider]],
         optimizer: Optimizer,
         optimizers: list[Optimizer],
-        held: set[int],
+        held: KnownSet[Tensor],
     ) -> None:
-        pairs = sorted(pairs, key=lambda pair: home.places[id(pair[0])])
+        pairs = sorted(pairs, key=lambda pair: home.places[pair[0]])
         outside = [leaf for leaf, _ in pairs]
-        inside = {
-            id(parameter): parameter
+        inside = KnownSet(
+            parameter
             for item in optimizers
             for parameter in _parameters(item)
-            if id(parameter) in home.names and id(parameter) in self._took_part
-        }
+            if parameter in home.names and parameter in self._took_part
+        )
         for watched in self.monitor.optimizers():
-            if any(id(parameter) in inside for parameter in _parameters(watched)):
+            if inside.holds_any(_parameters(watched)):
                 optimizer = watched
                 break
         foreign = self._is_foreign(optimizer, held)
@@ -264,12 +265,10 @@ class MembershipObserver(Observer):
         idle = [
             parameter
             for parameter in own
-            if id(parameter) not in home.names
-            and id(parameter) not in self._took_part
-            and (foreign or parameter.grad is None)
+            if parameter not in home.names and parameter not in self._took_part and (foreign or parameter.grad is None)
         ]
         container, size = home.hidden_in(outside)
-        held_here = list(inside.values())
+        held_here = list(inside)
         record = Membership(
             optimizer=self.monitor.label_of(optimizer),
             step=self._step_of(optimizer),
@@ -288,41 +287,40 @@ class MembershipObserver(Observer):
             upstream=home.upstream(outside, held_here),
             evaluating=home.trains_only(held_here, outside),
             kept=self._outsiders.kept(pairs),
-            inputs_only=bool(self._took_part & held) and not inside and not self._trains_modules(held),
+            inputs_only=held.holds_any(self._took_part) and not inside and not self._trains_modules(held),
             created_line=self.monitor.creation_line(optimizer),
             step_line=locate(find_site(), self.monitor.models),
             backward_line=locate(self._site, self.monitor.models),
         )
+        source = self._numbers.of(home.module)
         if foreign or (held_here and _are_replaced(idle, outside)):
-            self.monitor.put(record, source=id(home.module))
+            self.monitor.put(record, source=source)
         else:
-            self._held_back.keep(
-                record, id(home.module), [(leaf, item.first, home.owners[id(leaf)]) for leaf, item in pairs]
-            )
+            self._held_back.keep(record, source, [(leaf, item.first, home.owners[leaf]) for leaf, item in pairs])
         for leaf, item in pairs:
             if item.windows >= self._most:
                 self._outsiders.explain(leaf)
 
-    def _were_there(self, inside: dict[int, Tensor]) -> bool:
+    def _were_there(self, inside: KnownSet[Tensor]) -> bool:
         """Whether some of these parameters took part from the beginning."""
-        return any(number in self._early and self._early[number]() is leaf for number, leaf in inside.items())
+        return self._early.holds_any(inside)
 
-    def _trains_modules(self, held: set[int]) -> bool:
+    def _trains_modules(self, held: KnownSet[Tensor]) -> bool:
         """Whether anything that took part and is held belongs to a living module."""
-        trained = held & self._took_part
-        return any(number in home.names for home in models() for number in trained)
+        trained = [parameter for parameter in self._took_part if parameter in held]
+        return any(parameter in home.names for home in models() for parameter in trained)
 
-    def _is_foreign(self, optimizer: Optimizer, held: set[int]) -> bool:
+    def _is_foreign(self, optimizer: Optimizer, held: KnownSet[Tensor]) -> bool:
         """Whether nothing that took part is held by anyone, and nothing this optimizer holds got a gradient."""
-        windows, _ = self._idle.get(id(optimizer), (0, []))
+        windows, _ = self._idle.get(optimizer, (0, []))
         # Gradients left over from another time were first compared at the second step.
-        return not self._took_part & held and windows >= max(1, self._least - 1)
+        return not held.holds_any(self._took_part) and windows >= max(1, self._least - 1)
 
     def _step_of(self, optimizer: Optimizer) -> int:
         steps = self.monitor.steps_of(optimizer)
         return max(0, (self._observed if steps is None else steps) - 1)
 
-    def _write_plain(self, pairs: list[tuple[Tensor, Outsider]], optimizer: Optimizer, held: set[int]) -> None:
+    def _write_plain(self, pairs: list[tuple[Tensor, Outsider]], optimizer: Optimizer, held: KnownSet[Tensor]) -> None:
         """Tensors of no module: with the very shapes of what the optimizer holds they cannot be meant as inputs."""
         own = _parameters(optimizer)
         outside = [leaf for leaf, _ in pairs]
@@ -354,7 +352,7 @@ def _are_replaced(idle: Sequence[Tensor], outside: Sequence[Tensor]) -> bool:
     if len(idle) != len(outside) or any(old.dim() != new.dim() for old, new in zip(idle, outside, strict=True)):
         return False
     homes = models()
-    return not any(id(parameter) in home.names for home in homes for parameter in idle)
+    return not any(parameter in home.names for home in homes for parameter in idle)
 
 
 def _shape(tensor: Tensor) -> tuple[int, ...]:

@@ -20,6 +20,7 @@ from gradkit.observe.program.sites import Site, find_site
 from gradkit.observe.source.ahead import Stack, may_differentiate_again
 from gradkit.observe.source.places import locate
 from gradkit.observe.tensors import graph
+from gradkit.observe.tensors.known import KnownSet
 from gradkit.records import Retention
 
 ATTENTION = 40
@@ -64,7 +65,7 @@ class NeedlessRetention(Observer):
 
     def __init__(self, monitor: Any) -> None:
         super().__init__(monitor)
-        self._key = f"gradkit.retained.{id(self)}"
+        self._key = f"gradkit.retained.{graph.new_key()}"
         self._open: list[_Kept] = []
         self._lines: dict[tuple[CodeType | None, int], _Line] = {}
         self._settled: set[tuple[CodeType | None, int]] = set()
@@ -144,9 +145,10 @@ class NeedlessRetention(Observer):
                 alive.append(kept)
             elif not kept.used:
                 self._judge(kept)
-        reached = {id(mark) for node in graph.walk(nodes) for mark in node.metadata.get(self._key, ())} if alive else ()
+        below = graph.walk(nodes) if alive else ()
+        reached = KnownSet(mark for node in below for mark in node.metadata.get(self._key, ()))
         for kept in alive:
-            if id(kept.mark()) in reached:
+            if kept.mark() in reached:
                 self._settled.add(kept.place)
         self._open = [kept for kept in alive if kept.place not in self._settled]
 

@@ -22,9 +22,9 @@ from gradkit.observe.source.places import locate
 from gradkit.observe.taps.mode import INSTRUMENT
 from gradkit.observe.tensors import graph
 from gradkit.observe.tensors.buffers import state
+from gradkit.observe.tensors.known import Known, KnownSet
 from gradkit.observe.witnesses.lines import Lines
 from gradkit.records import GraphCensus
-from gradkit.rules.gk202_graph_retained_across_steps import GraphRetainedAcrossSteps
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -43,6 +43,8 @@ MAX_REPORTS = 3
 """Reports of one run; the same leak found again only raises its count."""
 MAX_TOTALS = 64
 """Living tensors, the newest, among which the total of many losses is looked for."""
+GROWTHS = 10
+"""Growths in a row that are reported where no rule says how many it needs."""
 LINES_AFTER = 3
 """Growths in a row after which one window is instrumented for the lines of its operations."""
 
@@ -54,10 +56,11 @@ class RetainedGraphs(Observer):
 
     def __init__(self, monitor: Watching) -> None:
         super().__init__(monitor)
-        self._mark_key = f"gradkit.kept.{id(self)}"
-        self._root_key = f"gradkit.root.{id(self)}"
-        self._line_key = f"gradkit.line.{id(self)}"
-        self._rule = next(rule for rule in monitor.rules if isinstance(rule, GraphRetainedAcrossSteps))
+        self._mark_key = f"gradkit.kept.{graph.new_key()}"
+        self._root_key = f"gradkit.root.{graph.new_key()}"
+        self._line_key = f"gradkit.line.{graph.new_key()}"
+        self._rules = [rule for rule in monitor.rules if rule.kind is GraphCensus]
+        self._growths_needed = min(int(getattr(rule, "growths", GROWTHS)) for rule in self._rules)
         self._reports = 0
         self._marks: list[tuple[int, bool, weakref.ref[graph.Mark]]] = []
         self._window = 0
@@ -66,7 +69,7 @@ class RetainedGraphs(Observer):
         self._survivors = 0
         self._growths = 0
         self._revisited = False
-        self._optimizers: set[int] = set()
+        self._optimizers: KnownSet[Optimizer] = KnownSet()
         self._distance = FIRST_DISTANCE
         self._leaf: weakref.ref[Tensor] | None = None
         self._left: tuple[int, int] | None = None
@@ -128,7 +131,7 @@ class RetainedGraphs(Observer):
 
     def after_step(self, optimizer: Optimizer) -> None:
         """A window is over."""
-        self._optimizers.add(id(optimizer))
+        self._optimizers.add(optimizer)
         self._leaf = self._left = None
         self._end_window()
 
@@ -156,7 +159,7 @@ class RetainedGraphs(Observer):
         if grown:
             retained = all(retains for _, retains in kept)
             total = retained and self._revisited and self._goes_through_an_earlier_loss(nodes)
-            if self._growths >= self._rule.needed(retained, self._revisited, total):
+            if self._growths >= self._needed(retained, total):
                 self.monitor.put(self._search({window for window, _ in kept}, retained, total))
                 self._reports += 1
                 self._rest(PAUSE_AFTER_REPORT if self._reports < MAX_REPORTS else math.inf)
@@ -166,12 +169,17 @@ class RetainedGraphs(Observer):
             self._rest(self._distance)
             self._distance *= 4
 
+    def _needed(self, retained: bool, total: bool) -> float:
+        """Growths in a row after which some rule is to judge; one that asks for nothing gets as many as any."""
+        asked = [getattr(rule, "needed", None) for rule in self._rules]
+        return min(self._growths_needed if ask is None else ask(retained, self._revisited, total) for ask in asked)
+
     def _goes_through_an_earlier_loss(self, nodes: Sequence[Any]) -> bool:
         """Whether what is about to be back-propagated contains the very loss of an earlier window, as a total does.
 
         A state that is carried along, as in truncated back-propagation through time, leads past those losses.
         """
-        if self._growths < self._rule.growths:
+        if self._growths < self._growths_needed:
             return False
         below = (node for node in graph.walk(nodes) if node not in nodes)
         return any(node.metadata.get(self._root_key, self._window) < self._window for node in below)
@@ -190,7 +198,7 @@ class RetainedGraphs(Observer):
 
     def _search(self, windows: set[int], retained: bool, total: bool) -> GraphCensus:
         """One pass over the living tensors; the record of this step with what was found."""
-        marks = {id(mark) for window, _, ref in self._marks if window in windows and (mark := ref()) is not None}
+        marks = KnownSet(mark for window, _, ref in self._marks if window in windows and (mark := ref()) is not None)
         tensors = living_tensors()
         kept = [tensor for tensor in tensors if self._reaches(tensor.grad_fn, marks)]
         del tensors
@@ -214,8 +222,8 @@ class RetainedGraphs(Observer):
             **found,
         )
 
-    def _reaches(self, node: Any, marks: set[int]) -> bool:
-        return bool(graph.nearest([node], lambda below: id(below.metadata.get(self._mark_key)) in marks))
+    def _reaches(self, node: Any, marks: KnownSet[graph.Mark]) -> bool:
+        return bool(graph.nearest([node], lambda below: below.metadata.get(self._mark_key) in marks))
 
     def _windows_below(self, tensor: Tensor) -> int:
         """Of how many windows a tensor's graph holds the loss: of all, if it is the total."""
@@ -226,16 +234,16 @@ class RetainedGraphs(Observer):
         """The tensor to name: the newest that some other one does not merely contain, with a known line if possible."""
         if not kept:
             return None
-        nodes: dict[int, Any] = {id(tensor): tensor.grad_fn for tensor in kept}
+        nodes: Known[Tensor, Any] = Known((tensor, tensor.grad_fn) for tensor in kept)
         own = set(nodes.values())
         innermost = [
             tensor
             for tensor in kept
-            if not graph.nearest([below for below, _ in nodes[id(tensor)].next_functions if below], own.__contains__)
+            if not graph.nearest([below for below, _ in nodes[tensor].next_functions if below], own.__contains__)
         ]
         # In a chain of graphs the one that contains no other is the oldest, made before any line was written down.
         for group in (innermost, kept):
-            lined = [tensor for tensor in group if self._line_key in nodes[id(tensor)].metadata]
+            lined = [tensor for tensor in group if self._line_key in nodes[tensor].metadata]
             if lined:
                 return lined[-1]
         return (innermost or kept)[-1]

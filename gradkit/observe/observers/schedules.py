@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from gradkit.observe.program.sites import Site, find_site
 from gradkit.observe.source.places import locate
 from gradkit.observe.taps.schedulers import _POINTS, _is_constructing
 from gradkit.observe.taps.tap import TAP
+from gradkit.observe.tensors.known import Known
 from gradkit.records import ScheduleStep
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 class _Early:
     """A scheduler that stepped before its optimizer had."""
 
-    optimizer: weakref.ref[Optimizer]
     scheduler: str
     site: Site
     rate: float | None
@@ -47,7 +46,7 @@ class SchedulesObserver(Observer):
 
     def __init__(self, monitor: Any) -> None:
         super().__init__(monitor)
-        self._early: dict[int, _Early] = {}
+        self._early: Known[Optimizer, _Early] = Known()
 
     @property
     def attached(self) -> tuple[str, ...]:
@@ -88,16 +87,13 @@ class SchedulesObserver(Observer):
             self.monitor.engine.crashed("gradkit's SchedulesObserver", error)
 
     def _note(self, scheduler: Any, optimizer: Optimizer, steps: int) -> None:
-        early = self._early.get(id(optimizer))
-        if early is not None and early.optimizer() is not optimizer:
-            early = None
+        early = self._early.get(optimizer)
         if steps == 0 and not getattr(optimizer, "_opt_called", False):
             if early is not None:
                 early.calls += 1
                 return
             rate = largest([group.get("lr") for group in optimizer.param_groups[:1]])
-            self._early[id(optimizer)] = _Early(
-                weakref.ref(optimizer),
+            self._early[optimizer] = _Early(
                 type(scheduler).__name__,
                 find_site(),
                 rate,
@@ -106,25 +102,25 @@ class SchedulesObserver(Observer):
             )
             self.monitor.resume(self)
         elif early is not None and early.calls == 1 and early.fresh and early.step_site is not None:
-            del self._early[id(optimizer)]
+            del self._early[optimizer]
             if find_site() == early.site and not self._follows(early):
                 self._write(early, optimizer, "loop")
 
     def before_step(self, optimizer: Optimizer, closure: bool) -> None:
         """The first step of an optimizer whose scheduler was early."""
-        early = self._early.get(id(optimizer))
-        if early is None or early.optimizer() is not optimizer or early.step_site is not None:
+        early = self._early.get(optimizer)
+        if early is None or early.step_site is not None:
             return
         early.used = largest([group.get("lr") for group in optimizer.param_groups[:1]])
         early.step_site = find_site()
 
     def after_step(self, optimizer: Optimizer) -> None:
         """That step is over, and with it what its closure may have computed."""
-        early = self._early.get(id(optimizer))
+        early = self._early.get(optimizer)
         if early is None or early.step_site is None:
             return
         if early.calls == 1 and not early.fresh and self.monitor.backwards == early.backwards:
-            del self._early[id(optimizer)]
+            del self._early[optimizer]
             self._write(early, optimizer, "between")
         if all(item.step_site is not None for item in self._early.values()):
             self.monitor.pause(self)

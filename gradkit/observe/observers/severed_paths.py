@@ -8,17 +8,17 @@ holds for those steps; that it held for the whole run is judged at its end (`gra
 from __future__ import annotations
 
 import contextlib
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.utils.weak import WeakIdKeyDictionary
 
 from gradkit.errors import HygieneError
 from gradkit.observe.books.held_cuts import HeldCut
+from gradkit.observe.books.outsiders import held_by
 from gradkit.observe.observer import Observer
 from gradkit.observe.program.living import living_roots
 from gradkit.observe.program.sites import find_site, shown_name
@@ -28,10 +28,10 @@ from gradkit.observe.source.places import locate
 from gradkit.observe.taps.mode import INSTRUMENT
 from gradkit.observe.tensors import graph
 from gradkit.observe.tensors.checksums import checksum
+from gradkit.observe.tensors.known import Known, KnownSet
 from gradkit.observe.witnesses.backward_answers import Answers
 from gradkit.observe.witnesses.taint import Cut, Taint
 from gradkit.records import CutPath, Location
-from gradkit.rules.gk203_severed_gradient_path import SeveredGradientPath
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 FIRST_SLEEP = 64
 """Backward calls between the first windows and the next look; each later distance is four times as long."""
+STEPS = 5
+"""Steps without a gradient after which a window is instrumented, where no rule says how many it needs."""
 TRIALS = 3
 """Instrumented windows spent on one set of suspects, each twice as far from the last."""
 MIN_COMPARED = 16
@@ -59,26 +61,25 @@ class SeveredPaths(Observer):
 
     def __init__(self, monitor: Watching) -> None:
         super().__init__(monitor)
-        rule = next(rule for rule in monitor.rules if isinstance(rule, SeveredGradientPath))
-        self._needed = rule.steps
-        self._missing: dict[int, dict[int, int]] = {}
-        self._had: set[int] = set()
+        self._needed = min(int(getattr(rule, "steps", STEPS)) for rule in monitor.rules if rule.kind is CutPath)
+        self._missing: Known[Optimizer, Known[Tensor, int]] = Known()
+        self._had: KnownSet[Tensor] = KnownSet()
         self._sleep = FIRST_SLEEP
         self._looked = 0
         self._trials = 0
         self._wait = 0
         self._taint: Taint | None = None
         self._answers: Answers | None = None
-        self._applied: dict[int, list[Site]] = {}
-        self._suspects: dict[int, Tensor] = {}
-        self._proven: dict[int, Cut] = {}
-        self._refuted: set[int] = set()
-        self._done: set[int] = set()
-        self._first: MutableMapping[Tensor, Tensor | None] = WeakIdKeyDictionary()
+        self._applied: Known[Tensor, list[Site]] = Known()
+        self._suspects: list[Tensor] = []
+        self._proven: Known[Tensor, Cut] = Known()
+        self._refuted: KnownSet[Tensor] = KnownSet()
+        self._done: KnownSet[Tensor] = KnownSet()
+        self._first: Known[Tensor, Tensor | None] = Known()
         self._held: list[HeldCut] = []
         self._backwards = 0
         self._rooted = 0
-        self._windows: dict[int, tuple[int, int]] = {}
+        self._windows: Known[Optimizer, tuple[int, int]] = Known()
 
     @property
     def attached(self) -> tuple[str, ...]:
@@ -105,12 +106,12 @@ class SeveredPaths(Observer):
         if self._taint is None:
             return
         nodes = list(graph.walk(graph.roots_of(roots)))
-        reached = {id(leaf) for node in nodes if (leaf := graph.leaf_of(node)) is not None}
-        self._refuted |= reached
-        if not reached.isdisjoint(self._suspects):
+        reached = KnownSet(leaf for node in nodes if (leaf := graph.leaf_of(node)) is not None)
+        self._refuted.update(reached)
+        if reached.holds_any(self._suspects):
             # In the graph and yet never with a gradient: a custom function's backward may have none for it.
-            for number, sites in self._taint.through_functions(roots).items():
-                self._applied.setdefault(number, []).extend(sites)
+            for parameter, sites in self._taint.through_functions(roots):
+                self._applied.setdefault(parameter, []).extend(sites)
             if self._answers is not None and self._applied:
                 self._answers.listen(nodes)
         for parameter, cut in self._taint.verdict(roots, reached).items():
@@ -129,40 +130,38 @@ class SeveredPaths(Observer):
         leaves += [root for root in roots if isinstance(root, Tensor) and root.grad_fn is None]
         if len(nodes) == NEAR or any(isinstance(leaf, nn.Parameter) for leaf in leaves):
             return True
-        groups = [group for optimizer in self.monitor.optimizers() for group in optimizer.param_groups]
-        return not {id(parameter) for group in groups for parameter in group["params"]}.isdisjoint(map(id, leaves))
+        return held_by(self.monitor.optimizers()).holds_any(leaves)
 
     def after_step(self, optimizer: Optimizer) -> None:
         """Count, instrument or judge."""
         if self._taint is not None:
             self._leave()
             self._judge(optimizer)
-            self._suspects = {}
+            self._suspects = []
             return
-        backwards, rooted = self._windows.get(id(optimizer), (0, 0))
-        self._windows[id(optimizer)] = (self._backwards, self._rooted)
+        backwards, rooted = self._windows.get(optimizer, (0, 0))
+        self._windows[optimizer] = (self._backwards, self._rooted)
         unrooted = self._backwards > backwards and self._rooted == rooted
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        missing = self._missing.setdefault(id(optimizer), {})
+        missing = self._missing.setdefault(optimizer, Known())
         present = 0
         for parameter in parameters:
-            number = id(parameter)
             if parameter.grad is not None:
                 present += 1
-                self._had.add(number)
-                missing.pop(number, None)
-            elif parameter.requires_grad and number not in self._had and number not in self._done:
-                if number not in missing and _was_trained(optimizer, parameter):
-                    self._had.add(number)
+                self._had.add(parameter)
+                missing.pop(parameter, None)
+            elif parameter.requires_grad and parameter not in self._had and parameter not in self._done:
+                if parameter not in missing and _was_trained(optimizer, parameter):
+                    self._had.add(parameter)
                     continue
-                missing[number] = missing.get(number, 0) + 1
+                missing[parameter] = missing.get(parameter, 0) + 1
                 if parameter not in self._first:  # what is trained while this observer sleeps will have moved
                     self._first[parameter] = checksum(parameter)
         if not (present or unrooted):
-            for number in missing:  # a step without any gradient says nothing of single parameters
-                missing[number] -= 1
+            for parameter in missing:  # a step without any gradient says nothing of single parameters
+                missing[parameter] -= 1
         self._looked += 1
-        suspects = [p for p in parameters if missing.get(id(p), 0) >= self._needed]
+        suspects = [p for p in parameters if missing.get(p, 0) >= self._needed]
         if suspects and (present or unrooted):
             self._suspect(optimizer, suspects)
         elif self._looked >= self._needed and not any(missing.values()):
@@ -177,8 +176,8 @@ class SeveredPaths(Observer):
             return
         self._trials += 1
         self._wait = 2**self._trials
-        self._suspects = {id(parameter): parameter for parameter in suspects}
-        self._proven, self._refuted, self._applied = {}, set(), {}
+        self._suspects = list(suspects)
+        self._proven, self._refuted, self._applied = Known(), KnownSet(), Known()
         taint = Taint(self.monitor, suspects)
         if INSTRUMENT.enter(taint):
             taint.patch()
@@ -207,9 +206,9 @@ class SeveredPaths(Observer):
     def _judge(self, optimizer: Optimizer) -> None:
         """Hold each cut back once; suspects that were not proven are looked at again in a later window."""
         groups: dict[Location | None, list[tuple[_Proof, Tensor]]] = {}
-        for number, parameter in self._suspects.items():
+        for parameter in self._suspects:
             if parameter.grad is None and parameter.requires_grad:
-                proof = self._by_cut(number) or self._by_answer(parameter)
+                proof = self._by_cut(parameter) or self._by_answer(parameter)
                 if proof is not None:
                     groups.setdefault(proof.place, []).append((proof, parameter))
         for group in groups.values():
@@ -218,10 +217,10 @@ class SeveredPaths(Observer):
             if not self._is_copy(parameters):
                 self._hold(optimizer, proofs, parameters)
 
-    def _by_cut(self, number: int) -> _Proof | None:
+    def _by_cut(self, parameter: Tensor) -> _Proof | None:
         """The cut behind a suspect that no loss of the window depends on."""
-        cut = self._proven.get(number)
-        if cut is None or number in self._refuted:
+        cut = self._proven.get(parameter)
+        if cut is None or parameter in self._refuted:
             return None
         condition = locate(cut.disabled or cut.site, self.monitor.models)
         place = locate(cut.decorated, self.monitor.models) if cut.decorated else condition
@@ -236,7 +235,7 @@ class SeveredPaths(Observer):
 
     def _by_answer(self, parameter: Tensor) -> _Proof | None:
         """The backward of a custom function that has no gradient for a suspect whose values reached the loss by it."""
-        sites = self._applied.get(id(parameter), [])
+        sites = self._applied.get(parameter, [])
         answers = self._answers.of(parameter) if self._answers is not None else ()
         if not sites or not answers:
             return None
@@ -253,21 +252,21 @@ class SeveredPaths(Observer):
     def _is_copy(self, parameters: Sequence[Tensor]) -> bool:
         """Whether they are a copy of trained parameters, as a target network that is copied now and then."""
         largest = max(parameters, key=Tensor.numel)
-        trained = self.monitor.trained_parameters()
+        suspects = KnownSet(self._suspects)
         return any(
-            number in self._had and number not in self._suspects and _is_alike(largest, other)
-            for number, other in trained.items()
+            other in self._had and other not in suspects and _is_alike(largest, other)
+            for other in self.monitor.trained_parameters()
         )
 
     def _hold(self, optimizer: Optimizer, proofs: Sequence[_Proof], parameters: Sequence[Tensor]) -> None:
         label, step = self.monitor.place_of(optimizer)
-        mine = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        parameters = [parameter for parameter in parameters if id(parameter) in mine]
+        mine = held_by([optimizer])
+        parameters = [parameter for parameter in parameters if parameter in mine]
         if not parameters:
             return
-        for parameter in parameters:
-            self._done.add(id(parameter))
-        steps = max(self._missing.get(id(optimizer), {}).pop(id(parameter), 0) for parameter in parameters) + 1
+        self._done.update(parameters)
+        missing = self._missing.setdefault(optimizer, Known())
+        steps = max(missing.pop(parameter, 0) for parameter in parameters) + 1
         named = self.monitor.describe(optimizer, parameters)
         kept = [info for info in named if not any(fnmatchcase(info.name, pattern) for pattern in self.monitor.frozen)]
         if not kept:
@@ -331,11 +330,8 @@ def _is_alike(first: Tensor, second: Tensor) -> bool:
 
 def _all_in_eval(parameters: Sequence[Tensor]) -> bool:
     """Whether every living module that owns one of the parameters is in eval mode."""
-    wanted = {id(parameter) for parameter in parameters}
+    wanted = KnownSet(parameters)
     owners: list[nn.Module] = [
-        module
-        for root in living_roots()
-        for module in root.modules()
-        if any(id(parameter) in wanted for parameter in module._parameters.values())
+        module for root in living_roots() for module in root.modules() if wanted.holds_any(module._parameters.values())
     ]
     return bool(owners) and not any(module.training for module in owners)

@@ -19,6 +19,7 @@ from gradkit.observe.source.places import locate
 from gradkit.observe.taps import signals
 from gradkit.observe.taps.events import Forward
 from gradkit.observe.taps.forwards import FORWARDS
+from gradkit.observe.tensors.known import Known, KnownSet
 from gradkit.records import ModeStep
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ class TrainingModes(Observer):
         self._signals = 0
         self._signal = (-1, True)
         self._eval_site: Site | None = None
-        self._counts: dict[int, int] = {}
-        self._trained: set[int] = set()
+        self._counts: Known[Optimizer, int] = Known()
+        self._trained: KnownSet[Optimizer] = KnownSet()
 
     @property
     def attached(self) -> tuple[str, ...]:
@@ -113,20 +114,20 @@ class TrainingModes(Observer):
             self._sleep *= 4
 
     def _judge(self, optimizer: Optimizer, forwards: Sequence[tuple[nn.Module, Forward]]) -> None:
-        stepped = {id(p) for group in optimizer.param_groups for p in group["params"] if p.grad is not None}
+        stepped = KnownSet(p for group in optimizer.param_groups for p in group["params"] if p.grad is not None)
         mine = [(module, forward) for module, forward in forwards if _share(module, stepped) > MAJORITY]
         if not mine:
             return
         layers: Counter[str] = Counter()
         for module, forward in mine:
             if forward.training or module.training or forward.active:
-                self._counts[id(optimizer)] = 0
-                self._trained.add(id(optimizer))
+                self._counts[optimizer] = 0
+                self._trained.add(optimizer)
                 return
             layers.update(type(layer).__name__ for layer in _over_stepped(forward, module, stepped))
         if not layers:
             return
-        count = self._counts[id(optimizer)] = self._counts.get(id(optimizer), 0) + 1
+        count = self._counts[optimizer] = self._counts.get(optimizer, 0) + 1
         label, step = self.monitor.place_of(optimizer)
         site = self._eval_site
         self.monitor.put(
@@ -136,7 +137,7 @@ class TrainingModes(Observer):
                 count=count,
                 model=type(mine[-1][0]).__name__,
                 layers=dict(layers),
-                trained_before=id(optimizer) in self._trained,
+                trained_before=optimizer in self._trained,
                 step_line=locate(find_site(), self.monitor.models),
                 eval_line=site.location() if site is not None and site.framework is None else None,
             ),
@@ -144,28 +145,28 @@ class TrainingModes(Observer):
         )
 
 
-def _over_stepped(forward: Forward, root: nn.Module, stepped: set[int]) -> list[nn.Module]:
+def _over_stepped(forward: Forward, root: nn.Module, stepped: KnownSet[Tensor]) -> list[nn.Module]:
     """The layers switched off by eval mode that stand in a part of the model that is stepped.
 
     A part left out of the optimizer is meant to stay as it is, in eval mode too, whether or not its parameters say so.
     """
     if not forward.inactive_over_gradients:
         return []
-    parents = {id(child): module for module in root.modules() for child in module.children()}
+    parents = Known((child, module) for module in root.modules() for child in module.children())
     found = []
     for layer in forward.inactive_over_gradients:
         part = layer
-        while not any(parameter.requires_grad for parameter in part.parameters()) and id(part) in parents:
-            part = parents[id(part)]  # a layer with nothing to train belongs to what is around it
-        if not stepped.isdisjoint(map(id, part.parameters())):
+        while not any(parameter.requires_grad for parameter in part.parameters()) and part in parents:
+            part = parents[part]  # a layer with nothing to train belongs to what is around it
+        if stepped.holds_any(part.parameters()):
             found.append(layer)
     return found
 
 
-def _share(module: nn.Module, stepped: set[int]) -> float:
+def _share(module: nn.Module, stepped: KnownSet[Tensor]) -> float:
     """Share of a module's numbers that a step has updated."""
     total = mine = 0
     for parameter in module.parameters():
         total += parameter.numel()
-        mine += parameter.numel() if id(parameter) in stepped else 0
+        mine += parameter.numel() if parameter in stepped else 0
     return mine / total if total else 0.0

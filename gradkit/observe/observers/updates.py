@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-import weakref
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -17,6 +15,7 @@ from gradkit.observe.observer import Observer
 from gradkit.observe.program.belonging import models
 from gradkit.observe.program.sites import find_site
 from gradkit.observe.source.places import locate
+from gradkit.observe.tensors.known import Known, KnownSet
 from gradkit.records import FrozenUpdate, Location, Stillness, UpdateSizes
 
 if TYPE_CHECKING:
@@ -59,13 +58,15 @@ class UpdatesObserver(Observer):
         rules = [rule for rule in monitor.rules if rule.kind is Stillness]
         self._still_steps = min((int(getattr(rule, "steps", 20)) for rule in rules), default=20)
         self._held_back = HeldBack(monitor.reader)
-        self._motions: dict[int, Motion] = {}
-        self._frozen: dict[int, list[Frozen]] = {}
-        self._earlier: dict[int, dict[int, Frozen]] = {}
-        self._said: dict[int, set[str]] = {}
-        self._declared: dict[int, set[int]] = {}
+        self._motions: Known[Optimizer, Motion] = Known()
+        self._frozen: Known[Optimizer, list[Frozen]] = Known()
+        self._earlier: Known[Optimizer, list[Frozen]] = Known()
+        self._said: Known[Optimizer, set[str]] = Known()
+        self._declared: Known[Optimizer, KnownSet[Tensor]] = Known()
         self._loss: Tensor | None = None
-        self._begun: dict[int, bool] = {}  # optimizers in their step, each with whether a closure runs in it
+        self._begun: Known[Optimizer, bool] = (
+            Known()
+        )  # optimizers in their step, each with whether a closure runs in it
         self._steps = 0
         self._looks = 0
         self._spent = 0.0
@@ -81,33 +82,33 @@ class UpdatesObserver(Observer):
     def before_step(self, optimizer: Optimizer, closure: bool) -> None:
         """Take samples, and look for parameters that should stay."""
         started = time.perf_counter()
-        self._begun[id(optimizer)] = closure
-        motion = self._motions.get(id(optimizer))
+        self._begun[optimizer] = closure
+        motion = self._motions.get(optimizer)
         if motion is None or not motion.resume(optimizer):
-            self._forget(id(optimizer))
-            motion = self._motions[id(optimizer)] = Motion.of(optimizer, partial(self._died, id(optimizer)))
-            self._said[id(optimizer)] = set()
-            self._declared[id(optimizer)] = self._declared_frozen(motion) if self.monitor.frozen else set()
+            self._forget(optimizer)
+            motion = self._motions[optimizer] = Motion.of(optimizer)
+            self._said[optimizer] = set()
+            self._declared[optimizer] = self._declared_frozen(motion)
         if self._measures(motion):
             motion.take()
-        if "frozen" not in self._said[id(optimizer)]:
+        if "frozen" not in self._said[optimizer]:
             reader = self.monitor.reader
             looks = [
                 Frozen.of(parameter, False, reader)
                 for parameter in motion.parameters
                 if not parameter.requires_grad and parameter.grad is not None
             ]
-            known = {id(look.parameter) for look in looks}
-            declared = self._declared[id(optimizer)] - known
-            looks += [Frozen.of(item, True, reader) for item in motion.parameters if id(item) in declared]
+            known = KnownSet(look.parameter for look in looks)
+            declared = [item for item in motion.parameters if item in self._declared[optimizer] and item not in known]
+            looks += [Frozen.of(item, True, reader) for item in declared]
             if looks:
-                self._frozen[id(optimizer)] = looks
+                self._frozen[optimizer] = looks
         self._spent += time.perf_counter() - started
 
     def after_step(self, optimizer: Optimizer) -> None:
         """Compare, judge when there is enough, and sleep when nothing is open."""
-        motion = self._motions.get(id(optimizer))
-        closure = self._begun.pop(id(optimizer), None)
+        motion = self._motions.get(optimizer)
+        closure = self._begun.pop(optimizer, None)
         if motion is None or closure is None:
             self._loss = None
             return  # the step had begun before anyone looked: the backward of its closure ended the sleep
@@ -118,7 +119,7 @@ class UpdatesObserver(Observer):
         self._loss = None
         if motion.rows and (not motion.waits or len(motion.rows) >= BLOCK):
             motion.read(self.monitor.reader)
-            self._judge_motion(motion, step)
+            self._judge_motion(optimizer, motion, step)
         self._steps += 1
         self._spent += time.perf_counter() - started
         watched = max(1, self.monitor.optimizers_at_work)
@@ -136,23 +137,18 @@ class UpdatesObserver(Observer):
         self._earlier.clear()
         self._loss = None
 
-    def _died(self, key: int, reference: weakref.ref[Optimizer]) -> None:
-        motion = self._motions.get(key)
-        if motion is not None and motion.reference is reference:
-            self._forget(key)
-
-    def _forget(self, key: int) -> None:
+    def _forget(self, optimizer: Optimizer) -> None:
         """Let go of all that is known of an optimizer, and of its parameters."""
-        for known in (self._motions, self._said, self._declared, self._frozen, self._earlier):
-            known.pop(key, None)
+        known: tuple[Known[Optimizer, Any], ...]
+        known = (self._motions, self._said, self._declared, self._frozen, self._earlier)
+        for book in known:
+            book.pop(optimizer, None)
 
     def _measures(self, motion: Motion) -> bool:
         return not motion.moves or bool(motion.ratios) or self._looks % MEASURE_EVERY == 0
 
     def _is_open(self, motion: Motion) -> bool:
         """Whether something about it is not settled yet."""
-        if motion.reference() is None:
-            return False
         if motion.rows or ((motion.still or motion.stopped) and not motion.moves):
             return True  # also when the weights are all 0 and have no ratio to their updates
         if not motion.ratios:
@@ -179,11 +175,8 @@ class UpdatesObserver(Observer):
 
     # --- judging ------------------------------------------------------------------------------------------------
 
-    def _judge_motion(self, motion: Motion, step: int) -> None:
-        optimizer = motion.reference()
-        if optimizer is None:
-            return
-        said = self._said[id(optimizer)]
+    def _judge_motion(self, optimizer: Optimizer, motion: Motion, step: int) -> None:
+        said = self._said[optimizer]
         rate = largest([group.get("lr") for group in optimizer.param_groups])
         steps = max(motion.still, motion.stopped)
         if steps >= self._still_steps and "still" not in said and motion.identical(self.monitor.reader):
@@ -228,15 +221,15 @@ class UpdatesObserver(Observer):
             )
 
     def _judge_frozen(self, optimizer: Optimizer, step: int, closure: bool) -> None:
-        looks = self._frozen.pop(id(optimizer), None)
+        looks = self._frozen.pop(optimizer, None)
         if looks and closure:
             looks = [look for look in looks if look.declared or look.stayed(self.monitor.reader)]
-        earlier = self._earlier.pop(id(optimizer), {})
+        earlier = self._earlier.pop(optimizer, [])
         if not looks:
             return
         zero, stale, declared = judge_frozen(looks, earlier, self.monitor.reader)
         if zero or stale or declared:
-            self._said[id(optimizer)].add("frozen")
+            self._said[optimizer].add("frozen")
             describe = self.monitor.describe
             self.monitor.put(
                 FrozenUpdate(
@@ -250,21 +243,23 @@ class UpdatesObserver(Observer):
                 )
             )
         elif not earlier:  # whether a gradient is an old one shows at the next step
-            self._earlier[id(optimizer)] = {id(look.parameter): look for look in looks if not look.declared}
-            if not self._earlier[id(optimizer)]:
-                del self._earlier[id(optimizer)]
+            undeclared = [look for look in looks if not look.declared]
+            if undeclared:
+                self._earlier[optimizer] = undeclared
 
     def _step_line(self) -> Location | None:
         return locate(find_site(), self.monitor.models)
 
-    def _declared_frozen(self, motion: Motion) -> set[int]:
-        names = {number: name for home in models(self.monitor.models) for number, name in home.names.items()}
-        return {
-            number
-            for number in motion.ids
-            if any(fnmatchcase(names.get(number, ""), pattern) for pattern in self.monitor.frozen)
-        }
+    def _declared_frozen(self, motion: Motion) -> KnownSet[Tensor]:
+        if not self.monitor.frozen:
+            return KnownSet()
+        names = Known(pair for home in models(self.monitor.models) for pair in home.names.items())
+        return KnownSet(
+            parameter
+            for parameter in motion.parameters
+            if any(fnmatchcase(names.get(parameter, ""), pattern) for pattern in self.monitor.frozen)
+        )
 
     def _of_modules(self, motion: Motion) -> bool:
         homes = models(self.monitor.models)
-        return any(id(parameter) in home.names for home in homes for parameter in motion.parameters)
+        return any(parameter in home.names for home in homes for parameter in motion.parameters)

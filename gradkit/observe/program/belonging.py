@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gradkit.observe.program.living import living_roots
 from gradkit.observe.program.names import plain_name
+from gradkit.observe.tensors.known import Known, KnownSet
 from gradkit.records import ParameterInfo
 
 MAX_ITEMS = 10_000
@@ -22,73 +23,70 @@ class Model:
 
     Attributes:
         module: The module.
-        names: Parameter id to its name, in the order of `named_parameters`.
-        containers: Parameter id to (container name, modules in it) for those reached only through a plain container.
-        owners: Parameter id to the module that holds it itself.
-        places: Parameter id to its place in the order of `named_parameters`.
+        names: Parameter to its name, in the order of `named_parameters`.
+        containers: Parameter to (container name, modules in it) for those reached only through a plain container.
+        owners: Parameter to the module that holds it itself.
+        places: Parameter to its place in the order of `named_parameters`.
     """
 
     module: nn.Module
-    names: dict[int, str] = field(default_factory=dict)
-    containers: dict[int, tuple[str, int]] = field(default_factory=dict)
-    owners: dict[int, nn.Module] = field(default_factory=dict)
-    places: dict[int, int] = field(default_factory=dict)
+    names: Known[Tensor, str] = field(default_factory=Known)
+    containers: Known[Tensor, tuple[str, int]] = field(default_factory=Known)
+    owners: Known[Tensor, nn.Module] = field(default_factory=Known)
+    places: Known[Tensor, int] = field(default_factory=Known)
 
     def add(self, module: nn.Module, prefix: str, container: tuple[str, int] | None = None) -> None:
         """Add the parameters of `module` under `prefix`."""
         for path, child in module.named_modules(prefix=prefix.rstrip(".")):
             for name, parameter in child.__dict__.get("_parameters", {}).items():
-                if parameter is None or id(parameter) in self.names:
+                if parameter is None or parameter in self.names:
                     continue
-                self.names[id(parameter)] = plain_name(f"{path}.{name}" if path else name)
-                self.owners[id(parameter)] = child
-                self.places[id(parameter)] = len(self.places)
+                self.names[parameter] = plain_name(f"{path}.{name}" if path else name)
+                self.owners[parameter] = child
+                self.places[parameter] = len(self.places)
                 if container is not None:
-                    self.containers[id(parameter)] = container
+                    self.containers[parameter] = container
 
     def describe(self, parameter: Tensor) -> ParameterInfo:
         """Name, shape and module of one of its parameters."""
-        name = self.names[id(parameter)]
+        name = self.names[parameter]
         return ParameterInfo(name, tuple(parameter.shape), name.rpartition(".")[0])
 
     def hidden_in(self, parameters: Sequence[Tensor]) -> tuple[str | None, int]:
         """The one plain container that hides all of these, and the modules in it; None when there is no such."""
-        found = {self.containers.get(id(parameter)) for parameter in parameters}
+        found = {self.containers.get(parameter) for parameter in parameters}
         container = found.pop() if len(found) == 1 else None
         return container or (None, 0)
 
     def upstream(self, first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
         """Whether all of `first` come before all of `second`."""
-        return bool(second) and max(self.places[id(item)] for item in first) < min(
-            self.places[id(item)] for item in second
-        )
+        return bool(second) and max(self.places[item] for item in first) < min(self.places[item] for item in second)
 
     def trains_only(self, parameters: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
         """Whether modules of `parameters` are in train mode while all modules of `others` are in eval mode."""
-        training = any(self.owners[id(parameter)].training for parameter in parameters)
-        return training and not any(self.owners[id(parameter)].training for parameter in others)
+        training = any(self.owners[parameter].training for parameter in parameters)
+        return training and not any(self.owners[parameter].training for parameter in others)
 
 
 def models(named: Sequence[nn.Module] = ()) -> list[Model]:
     """The named models, or every living one; modules hidden in a plain list or dict of another count as its part."""
     roots = list(named) or living_roots()
     everything = living_roots() if named else roots
-    homes = {id(root): Model(root) for root in roots}
+    homes = Known((root, Model(root)) for root in roots)
     for root in roots:
-        homes[id(root)].add(root, "")
-    hidden: dict[int, tuple[nn.Module, str, tuple[str, int]]] = {}
-    known = {id(root) for root in everything}
+        homes[root].add(root, "")
+    hidden: Known[nn.Module, tuple[nn.Module, str, tuple[str, int]]] = Known()
+    known = KnownSet(everything)
     for root in roots:
         for path, module in root.named_modules():
             for label, inner, size in _in_containers(module):
-                if id(inner) in known and id(inner) != id(root) and id(inner) not in hidden:
+                if inner in known and inner is not root and inner not in hidden:
                     place = f"{path}.{label}" if path else label
-                    hidden[id(inner)] = (root, place, (place.partition("[")[0], size))
-    by_id = {id(root): root for root in everything}
-    for key, (root, place, container) in hidden.items():
-        homes[id(root)].add(by_id[key], place + ".", container)
+                    hidden[inner] = (root, place, (place.partition("[")[0], size))
+    for inner, (root, place, container) in hidden.items():
+        homes[root].add(inner, place + ".", container)
     # A hidden module that is also a model of its own would be counted twice.
-    return [home for key, home in homes.items() if key not in hidden]
+    return [home for root, home in homes.items() if root not in hidden]
 
 
 def _in_containers(module: nn.Module) -> Iterator[tuple[str, nn.Module, int]]:
@@ -119,7 +117,7 @@ def _modules_of(label: str, value: Any, depth: int) -> Iterator[tuple[str, nn.Mo
             yield from _modules_of(place, item, depth - 1)
 
 
-def home_of(leaf: Tensor, homes: Sequence[Model], held: set[int]) -> Model | None:
+def home_of(leaf: Tensor, homes: Sequence[Model], held: KnownSet[Tensor]) -> Model | None:
     """The model a leaf belongs to; of several, the one in which most parameters are held."""
-    mine = [home for home in homes if id(leaf) in home.names]
-    return max(mine, key=lambda home: sum(number in held for number in home.names), default=None)
+    mine = [home for home in homes if leaf in home.names]
+    return max(mine, key=lambda home: sum(parameter in held for parameter in home.names), default=None)

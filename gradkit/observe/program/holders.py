@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from gradkit.observe.program.sites import is_user_code
+from gradkit.observe.tensors.known import KnownSet
 
 MAX_ELEMENTS = 100_000
 """Values looked at by one search of the frames."""
@@ -47,7 +48,7 @@ def find_holder(tensor: Tensor, ignore: Sequence[object] = ()) -> Holder | None:
         found = _search(names, tensor, budget)
         if found is not None:
             return found
-    return _referrer(tensor, {id(container) for container in ignore})
+    return _referrer(tensor, ignore)
 
 
 def _user_namespaces() -> Iterator[Mapping[str, Any]]:
@@ -69,15 +70,15 @@ def _search(names: Mapping[str, Any], tensor: Tensor, budget: list[int]) -> Hold
     pending: deque[tuple[Any, str, int, Holder | None]] = deque(
         (value, name, 0, Holder(name, name, None)) for name, value in names.items() if not name.startswith("__")
     )
-    seen: set[int] = set()
+    seen: KnownSet[Any] = KnownSet()
     while pending and budget[0]:
         budget[0] -= 1
         value, path, depth, holder = pending.popleft()
         if value is tensor:
             return holder
-        if depth == MAX_DEPTH or id(value) in seen:
+        if depth == MAX_DEPTH or value in seen:
             continue
-        seen.add(id(value))
+        seen.add(value)
         for step, inner, length in _entries(value):
             container = path if length is not None else path + step
             pending.append((inner, path + step, depth + 1, Holder(path + step, container, length)))
@@ -115,10 +116,10 @@ def _entries(value: Any) -> Iterator[tuple[str, Any, int | None]]:
                 yield f".{name}", item, None
 
 
-def _referrer(tensor: Tensor, ignore: set[int]) -> Holder | None:
+def _referrer(tensor: Tensor, ignore: Sequence[object]) -> Holder | None:
     """The container that Python says refers to the tensor, named by the object that holds it where there is one."""
     for container in gc.get_referrers(tensor):
-        if isinstance(container, (list, dict, tuple, deque)) and id(container) not in ignore:
+        if isinstance(container, (list, dict, tuple, deque)) and not any(container is item for item in ignore):
             length = len(container)
             kind = type(container).__name__
             for owner in _owners(container):

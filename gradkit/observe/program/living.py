@@ -10,6 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from gradkit.observe.tensors.known import KnownSet
+
 
 def living_tensors() -> list[Tensor]:
     """All tensors of this process that carry a graph; one pass over every object, some 50 ms."""
@@ -23,13 +25,10 @@ def living_roots() -> list[nn.Module]:
     objects = gc.get_objects()
     modules = list(compress(objects, map(_module_types().__contains__, map(type, objects))))
     del objects
-    children = {
-        id(child)
-        for module in modules
-        for child in (module.__dict__.get("_modules") or {}).values()
-        if child is not None
-    }
-    return [module for module in modules if id(module) not in children and "_parameters" in module.__dict__]
+    children = KnownSet(
+        child for module in modules for child in (module.__dict__.get("_modules") or {}).values() if child is not None
+    )
+    return [module for module in modules if module not in children and "_parameters" in module.__dict__]
 
 
 def _module_types() -> set[type]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, MutableMapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
-from torch.utils.weak import WeakIdKeyDictionary
 
 from gradkit.observe.program.living import living_roots
+from gradkit.observe.tensors.known import Known
 from gradkit.records import ParameterInfo
 
 if TYPE_CHECKING:
@@ -41,34 +41,34 @@ class Namer:
     def __init__(self, models: Sequence[nn.Module]) -> None:
         self._models = list(models)
         # What was found before: a step that is reported a thousand times asks for the same names a thousand times.
-        self._known_names: MutableMapping[Tensor, str] = WeakIdKeyDictionary()
+        self._known_names: Known[Tensor, str] = Known()
 
     def describe(self, optimizer: Optimizer, parameters: Sequence[Tensor]) -> list[ParameterInfo]:
         """One entry per parameter, in order; unnamed ones as their place in the optimizer."""
         if any(parameter not in self._known_names for parameter in parameters):
             found_now = self._known(self._models)
-            if any(id(parameter) not in found_now for parameter in parameters):
-                found_now = {**self._known(living_roots()), **found_now}
+            if any(parameter not in found_now for parameter in parameters):
+                found_now = Known([*self._known(living_roots()).items(), *found_now.items()])
             for parameter in parameters:
-                self._known_names.setdefault(parameter, found_now.get(id(parameter), ""))
-        names = {id(parameter): self._known_names[parameter] for parameter in parameters}
-        places: dict[int, str] = {}
+                self._known_names.setdefault(parameter, found_now.get(parameter, ""))
+        places: Known[Tensor, str] = Known()
         for group_number, group in enumerate(optimizer.param_groups):
             own = group.get("param_names") or ()
             for place, parameter in enumerate(group["params"]):
                 fallback = f'optimizer.param_groups[{group_number}]["params"][{place}]'
-                places[id(parameter)] = own[place] if place < len(own) else fallback
+                places[parameter] = own[place] if place < len(own) else fallback
         found = []
         for parameter in parameters:
-            name = names.get(id(parameter)) or places.get(id(parameter), "a parameter that left the optimizer")
-            module = name.rpartition(".")[0] if names.get(id(parameter)) else None
+            known = self._known_names[parameter]
+            name = known or places.get(parameter, "a parameter that left the optimizer")
+            module = name.rpartition(".")[0] if known else None
             found.append(ParameterInfo(name, tuple(parameter.shape), module))
         return found
 
     @staticmethod
-    def _known(models: Iterable[nn.Module]) -> dict[int, str]:
-        known: dict[int, str] = {}
+    def _known(models: Iterable[nn.Module]) -> Known[Tensor, str]:
+        known: Known[Tensor, str] = Known()
         for model in models:
             for name, parameter in model.named_parameters(remove_duplicate=True):
-                known.setdefault(id(parameter), plain_name(name))
+                known.setdefault(parameter, plain_name(name))
         return known

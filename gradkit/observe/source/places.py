@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
-from torch.utils.weak import WeakIdKeyDictionary
 
 from gradkit.observe.program.living import living_roots, living_trainers
 from gradkit.observe.program.sites import function_of, shown_name
 from gradkit.observe.source import reading
+from gradkit.observe.tensors.known import Known, KnownSet
 from gradkit.records import Location
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def locate(site: Site | None, models: Sequence[nn.Module], parameters: Sequence[
 
 
 # A faulty run asks for the same line at every step, and the search passes over all objects of the process.
-_known: MutableMapping[Tensor, Location | None] = WeakIdKeyDictionary()
+_known: Known[Tensor, Location | None] = Known()
 _UNKNOWN = Location("", 0, "")
 
 
@@ -65,10 +65,10 @@ def _step_function(
 
 def _holders_first(owners: Sequence[Any], parameters: Sequence[Tensor]) -> list[Any]:
     """Modules, or trainers with a `model`, in order, those that hold any of the parameters first."""
-    wanted = set(map(id, parameters))
+    wanted = KnownSet(parameters)
 
     def holds(owner: Any) -> bool:
         module = owner if isinstance(owner, nn.Module) else getattr(owner, "model", None)
-        return isinstance(module, nn.Module) and any(id(parameter) in wanted for parameter in module.parameters())
+        return isinstance(module, nn.Module) and wanted.holds_any(module.parameters())
 
     return sorted(owners, key=lambda owner: not holds(owner))

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from gradkit.observe.tensors.known import KnownSet
+
 
 def never_compile() -> None:
     """Mark all code of the observer so that Dynamo neither compiles nor recompiles it.
@@ -41,12 +43,12 @@ def _skipper() -> Callable[[types.CodeType], None] | None:
 def _codes(module: types.ModuleType) -> tuple[types.CodeType, ...]:
     found: list[types.CodeType] = []
     pending: list[Any] = list(vars(module).values())
-    seen: set[int] = set()
+    seen: KnownSet[Any] = KnownSet()
     while pending:
         item = pending.pop()
-        if id(item) in seen:
+        if item in seen:
             continue
-        seen.add(id(item))
+        seen.add(item)
         if isinstance(item, types.CodeType):
             found.append(item)
             pending.extend(item.co_consts)

@@ -33,9 +33,9 @@ def held_state(gradients: list[Tensor | None]) -> tuple[list[weakref.ref[Tensor]
         )
 
 
-_NOTHING = (0, -1)
+NOTHING = (0, -1)
 
 
 def state(buffer: Tensor | None) -> tuple[int, int]:
     """Identity and version of a gradient; enough to see a change while a backward runs."""
-    return _NOTHING if buffer is None else (id(buffer), buffer._version)
+    return NOTHING if buffer is None else (id(buffer), buffer._version)

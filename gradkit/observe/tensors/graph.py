@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -10,6 +11,14 @@ from torch import Tensor
 
 MAX_NODES = 20_000
 """Nodes visited at most by one walk; a larger graph (a long unrolled one) is known in part."""
+
+
+_keys = itertools.count(1)
+
+
+def new_key() -> str:
+    """Something no other key for the metadata of nodes has had, since an `id()` is given again."""
+    return str(next(_keys))
 
 
 class Mark:

@@ -18,6 +18,7 @@ from torch.autograd.function import BackwardCFunction
 
 from gradkit.observe.program.sites import is_user_code
 from gradkit.observe.tensors import graph
+from gradkit.observe.tensors.known import Known, KnownSet
 
 if TYPE_CHECKING:
     from gradkit.observe.watching import Watching
@@ -45,14 +46,14 @@ class Answers:
 
     Args:
         monitor: Told of mistakes.
-        wanted: Ids of the parameters that are asked about.
+        wanted: The parameters that are asked about.
     """
 
-    def __init__(self, monitor: Watching, wanted: Iterable[int]) -> None:
+    def __init__(self, monitor: Watching, wanted: Iterable[Tensor]) -> None:
         self._monitor = monitor
-        self._wanted = frozenset(wanted)
+        self._wanted = KnownSet(wanted)
         self._hooks: list[Any] = []
-        self._given: dict[int, dict[Answer, None]] = {}
+        self._given: Known[Tensor, dict[Answer, None]] = Known()
 
     def listen(self, nodes: Iterable[Any]) -> None:
         """Hear the answers of the user's custom functions among the nodes of a graph that is about to run backward."""
@@ -71,7 +72,7 @@ class Answers:
 
     def of(self, parameter: Tensor) -> Sequence[Answer]:
         """The answers None that stand between the graph and a parameter."""
-        return tuple(self._given.get(id(parameter), ()))
+        return tuple(self._given.get(parameter, ()))
 
     def _hook(self, function: str, code: CodeType, asked: Any) -> Any:
         # The edges stand in for the node, which its own hook would keep alive. Those of arguments that need a gradient
@@ -95,8 +96,8 @@ class Answers:
     def _hear(self, answer: Answer, below: Any) -> None:
         for node in graph.walk([below]):
             leaf = graph.leaf_of(node)
-            if leaf is not None and id(leaf) in self._wanted:
-                self._given.setdefault(id(leaf), {})[answer] = None
+            if leaf is not None and leaf in self._wanted:
+                self._given.setdefault(leaf, {})[answer] = None
 
 
 def _backward_of(function: Any) -> CodeType | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import math
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from gradkit.observe.source import numbers
 from gradkit.observe.taps.patches import Point
 from gradkit.observe.taps.witness import Witness
 from gradkit.observe.tensors.arguments import is_in_place, name_of, tensors_in
+from gradkit.observe.tensors.known import Known, KnownSet
 from gradkit.observe.tensors.memory import memory_of
 
 if TYPE_CHECKING:
@@ -68,7 +68,6 @@ _Dead = dict[int, int]
 class _Value:
     """What is known of a tensor: the bits that are alive in it, and the dead ones by the number of their cut."""
 
-    tensor: weakref.ref[Tensor]
     live: int
     dead: _Dead
     had_graph: bool
@@ -82,19 +81,19 @@ class Taint(Witness):
         parameters: The parameters to follow.
 
     Attributes:
-        bits: The bit of each parameter, by its id.
+        bits: The bit of each parameter.
         used: Those some call was given.
         tracked: Those that values with a graph were computed from.
     """
 
     def __init__(self, monitor: Watching, parameters: Sequence[Tensor]) -> None:
         super().__init__(monitor)
-        self.bits = {id(parameter): 1 << index for index, parameter in enumerate(parameters)}
+        self.bits: Known[Tensor, int] = Known((item, 1 << index) for index, item in enumerate(parameters))
         self.used = 0
         self.tracked = 0
         self.cuts: list[Cut] = []
         self._applied: dict[Site, int] = {}
-        self._values: dict[int, _Value] = {}
+        self._values: Known[Tensor, _Value] = Known()
         self._storages: dict[int, tuple[StorageWeakRef, int, _Dead]] = {}
         self._exits: list[_Exit] = []
         self._disabled: Site | None = None
@@ -173,17 +172,17 @@ class Taint(Witness):
             if tensor.grad_fn is not None:
                 self.tracked |= live
                 self._put(tensor, live, dead)
-            elif id(tensor) not in self.bits:
+            elif tensor not in self.bits:
                 if live and cut is None:
                     cut = self._cut(name)
                 self._put(tensor, 0, dead if cut is None else {**dead, cut: dead.get(cut, 0) | live})
 
-    def verdict(self, tensors: Sequence[Tensor], reached: set[int]) -> dict[int, Cut]:
-        """The first cut behind each parameter that reaches `tensors` dead and not at all alive, by its id.
+    def verdict(self, tensors: Sequence[Tensor], reached: KnownSet[Tensor]) -> Known[Tensor, Cut]:
+        """The first cut behind each parameter that reaches `tensors` dead and not at all alive.
 
         Args:
             tensors: The roots of a backward.
-            reached: Ids of the leaves that the graph of the roots contains.
+            reached: The leaves that the graph of the roots contains.
         """
         dead: _Dead = {}
         live = 0
@@ -192,7 +191,7 @@ class Taint(Witness):
             live |= alive
             for number, mask in cut.items():
                 dead[number] = dead.get(number, 0) | mask
-        found: dict[int, Cut] = {}
+        found: Known[Tensor, Cut] = Known()
         for parameter, bit in self.bits.items():
             if parameter in reached or live & bit or not self.used & bit:
                 continue
@@ -201,8 +200,8 @@ class Taint(Witness):
                 found[parameter] = self.cuts[min(numbers)]
         return found
 
-    def through_functions(self, tensors: Sequence[Tensor]) -> dict[int, list[Site]]:
-        """The parameters that reach `tensors` alive and went through custom functions, by id, and where from.
+    def through_functions(self, tensors: Sequence[Tensor]) -> Iterator[tuple[Tensor, list[Site]]]:
+        """The parameters that reach `tensors` alive and went through custom functions, and where from.
 
         Args:
             tensors: The roots of a backward.
@@ -210,22 +209,20 @@ class Taint(Witness):
         live = 0
         for tensor in tensors:
             live |= self._of(tensor)[0]
-        found = {
-            parameter: [site for site, mask in self._applied.items() if mask & bit]
-            for parameter, bit in self.bits.items()
-            if live & bit
-        }
-        return {parameter: sites for parameter, sites in found.items() if sites}
+        for parameter, bit in self.bits.items():
+            sites = [site for site, mask in self._applied.items() if mask & bit]
+            if live & bit and sites:
+                yield parameter, sites
 
     # --- what tensors carry -------------------------------------------------------------------------------------------
 
     def _of(self, tensor: Tensor) -> tuple[int, _Dead]:
-        bit = self.bits.get(id(tensor))
+        bit = self.bits.get(tensor)
         if bit is not None:
             self.used |= bit
             return bit, {}
-        value = self._values.get(id(tensor))
-        if value is not None and value.tensor() is tensor:
+        value = self._values.get(tensor)
+        if value is not None:
             if tensor.grad_fn is not None and not value.had_graph:
                 self._revive(value)
             return value.live, value.dead
@@ -256,7 +253,7 @@ class Taint(Witness):
         return live, dead
 
     def _put(self, tensor: Tensor, live: int, dead: _Dead) -> None:
-        self._values[id(tensor)] = _Value(weakref.ref(tensor), live, dict(dead), tensor.grad_fn is not None)
+        self._values[tensor] = _Value(live, dict(dead), tensor.grad_fn is not None)
         pointer = memory_of(tensor)
         if pointer is not None:
             self._storages[pointer] = (StorageWeakRef(tensor.untyped_storage()), live, dict(dead))

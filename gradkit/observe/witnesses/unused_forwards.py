@@ -14,6 +14,7 @@ from torch import Tensor
 from gradkit.observe.taps.mode import INSTRUMENT
 from gradkit.observe.taps.witness import Witness
 from gradkit.observe.tensors.arguments import tensors_in
+from gradkit.observe.tensors.known import KnownSet
 
 if TYPE_CHECKING:
     from gradkit.observe.watching import Watching
@@ -29,7 +30,7 @@ class UnusedForwards(Witness):
 
     def __init__(self, monitor: Watching, parameters: Iterable[Tensor]) -> None:
         super().__init__(monitor)
-        self._ids = {id(parameter) for parameter in parameters}
+        self._parameters = KnownSet(parameters)
         self._recorded = False
         self._looked = INSTRUMENT.enter(self)
 
@@ -37,7 +38,7 @@ class UnusedForwards(Witness):
         """Note a result with a graph that was computed from a parameter itself."""
         if self._recorded or not any(tensor.grad_fn is not None for tensor in tensors_in(result, 2)):
             return
-        self._recorded = any(id(tensor) in self._ids for tensor in tensors_in((args, kwargs)))
+        self._recorded = self._parameters.holds_any(tensors_in((args, kwargs)))
 
     def finish(self) -> bool | None:
         """Whether such an operation ran; None when nothing could be instrumented."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from gradkit.observe.program.sites import Site, caller, find_site, is_user_code
 from gradkit.observe.taps.witness import Witness
 from gradkit.observe.tensors import graph
 from gradkit.observe.tensors.arguments import is_in_place, name_of, tensors_in
+from gradkit.observe.tensors.known import Known, KnownSet
 from gradkit.observe.tensors.memory import memory_of
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 class Write:
     """One invisible write to one parameter."""
 
-    parameter: int
+    parameter: Tensor
     order: int
     operation: str
     site: Site
@@ -40,69 +42,71 @@ class Writes(Witness):
     def __init__(self, monitor: Watching, parameters: Sequence[Tensor]) -> None:
         super().__init__(monitor)
         self.writes: list[Write] = []
-        self._key = f"gradkit.uses.{id(self)}"
-        self._parameters = {id(parameter): parameter for parameter in parameters}
-        self._memory = {pointer: id(p) for p in parameters if (pointer := memory_of(p)) is not None}
-        self._before: dict[int, Tensor] = {}
-        self._used: set[int] = set()
+        self._key = f"gradkit.uses.{graph.new_key()}"
+        self._parameters = KnownSet(parameters)
+        self._memory = {pointer: p for p in parameters if (pointer := memory_of(p)) is not None}
+        self._before: Known[Tensor, Tensor] = Known()
+        self._used: KnownSet[Tensor] = KnownSet()
         self._order = 0
 
     def calling(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """The versions of the parameters about to be written to, and a copy of each that was used before."""
         self._order += 1
-        targets: dict[int, int] = {}
+        targets: Known[Tensor, int] = Known()
         name = name_of(function)
         if name == ".data =" or is_in_place(name) or name == "__setitem__" or "out" in kwargs:
             for tensor in (*tensors_in(args[:1], 1), *tensors_in(kwargs.get("out"), 2)):
-                number = self._parameter_of(tensor)
-                if number is not None:
-                    parameter = self._parameters[number]
-                    targets[number] = parameter._version
-                    if number in self._used and number not in self._before:
+                parameter = self._parameter_of(tensor)
+                if parameter is not None:
+                    targets[parameter] = parameter._version
+                    if parameter in self._used and parameter not in self._before:
                         with torch.no_grad():
-                            self._before[number] = parameter.detach().clone()
+                            self._before[parameter] = parameter.detach().clone()
         return targets
 
     def called(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any, before: Any) -> None:
         """A use puts its place in the order onto the node it made; a write that moved no version is invisible."""
         name = name_of(function)
-        for number, version in (before or {}).items():
-            if self._parameters[number]._version == version and _is_the_users():
-                self.writes.append(Write(number, self._order, name, find_site()))
+        for parameter, version in (before or {}).items():
+            if parameter._version == version and _is_the_users():
+                self.writes.append(Write(parameter, self._order, name, find_site()))
                 # `.data = x` gave the parameter other memory.
-                pointer = memory_of(self._parameters[number])
+                pointer = memory_of(parameter)
                 if pointer is not None:
-                    self._memory[pointer] = number
+                    self._memory[pointer] = parameter
         if not torch.is_grad_enabled() or name in (".data", ".data =", ".grad", "requires_grad_"):
             return
-        used = [id(tensor) for tensor in tensors_in((args, kwargs)) if id(tensor) in self._parameters]
+        used = [tensor for tensor in tensors_in((args, kwargs)) if tensor in self._parameters]
         if used:
             self._used.update(used)
             site = find_site()
             for tensor in tensors_in(result, 2):
                 node: Any = tensor.grad_fn  # torch's stubs know no metadata
                 if node is not None:
-                    node.metadata.setdefault(self._key, []).extend((number, self._order, site) for number in used)
+                    node.metadata.setdefault(self._key, []).extend(
+                        (weakref.ref(item), self._order, site) for item in used
+                    )
 
     def verdict(self, roots: Sequence[Tensor]) -> Iterator[tuple[Write, Site]]:
         """The writes that came after a use the graph of `roots` contains and that changed the values, with that use."""
-        uses: dict[int, tuple[int, Site]] = {}
+        uses: Known[Tensor, tuple[int, Site]] = Known()
         for node in graph.walk(graph.roots_of(roots)):
-            for number, order, site in node.metadata.get(self._key, ()):
-                if number not in uses or order < uses[number][0]:
-                    uses[number] = (order, site)
+            for reference, order, site in node.metadata.get(self._key, ()):
+                parameter = reference()
+                if parameter is not None and (parameter not in uses or order < uses[parameter][0]):
+                    uses[parameter] = (order, site)
         for write in self.writes:
             use = uses.get(write.parameter)
             if use is not None and use[0] < write.order and self._changed(write.parameter):
                 yield write, use[1]
 
-    def _changed(self, number: int) -> bool:
-        before, now = self._before[number], self._parameters[number].detach()
+    def _changed(self, parameter: Tensor) -> bool:
+        before, now = self._before[parameter], parameter.detach()
         return before.shape != now.shape or not torch.equal(before, now)
 
-    def _parameter_of(self, tensor: Tensor) -> int | None:
-        if id(tensor) in self._parameters:
-            return id(tensor)
+    def _parameter_of(self, tensor: Tensor) -> Tensor | None:
+        if tensor in self._parameters:
+            return tensor
         pointer = memory_of(tensor)
         return self._memory.get(pointer) if pointer is not None else None
 

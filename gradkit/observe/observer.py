@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from gradkit.observe.taps.events import Listener
 
 if TYPE_CHECKING:
+    from gradkit.observe.taps.patches import Patch
     from gradkit.observe.watching import Watching
 
 
@@ -25,23 +26,25 @@ class Observer(Listener):
 
     Attributes:
         kinds: The kinds of record it writes; it is made when an active rule reads one of them.
+        hears: Places in torch that tell it of something while the monitor runs (see `gradkit.observe.taps.signals`).
     """
 
     kinds: ClassVar[tuple[type, ...]] = ()
+    hears: tuple[Patch, ...] = ()
 
     def __init__(self, monitor: Watching) -> None:
         self.monitor = monitor
 
     @property
     def attached(self) -> tuple[str, ...]:
-        """What this observer has attached to torch, by name."""
+        """What this observer has attached to torch beside what it `hears`, by name."""
         return ()
 
     def start(self) -> None:
-        """The monitor begins to run; attach what is needed (see `gradkit.observe.taps.patches`)."""
+        """The monitor begins to run."""
 
     def stop(self) -> None:
-        """The monitor has stopped: detach everything and judge what is still open."""
+        """The monitor has stopped: detach what was attached and judge what is still open."""
 
     def __init_subclass__(cls) -> None:
         """Refuse a method that nobody would ever call.

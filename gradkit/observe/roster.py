@@ -44,7 +44,11 @@ class Roster:
     @property
     def attached(self) -> tuple[str, ...]:
         """What the observers have attached to torch."""
-        return tuple(name for observer in self._observers for name in observer.attached)
+        patches = dict.fromkeys(
+            patch for observer in self._observers for patch in observer.hears if observer in patch.listeners
+        )
+        others = (name for observer in self._observers for name in observer.attached)
+        return (*(patch.label for patch in patches), *others)
 
     def start(self) -> None:
         """Make the observers that are needed and start them; those of an earlier start hear nothing more."""
@@ -55,13 +59,21 @@ class Roster:
         self._observers = [kind(self._monitor) for kind in all_observers() if any(map(wants, kind.kinds))]
         for observer in self._observers:
             self._listen(observer)
+            for patch in observer.hears:
+                patch.listen(observer)
             self._run(observer, observer.start)
 
     def stop(self) -> None:
         """Stop them all; what one finds at the end comes too late to halt anything, and the others must detach."""
         for observer in self._observers:
+            self._detach(observer)
             with contextlib.suppress(HygieneError):
                 self._run(observer, observer.stop)
+
+    def _detach(self, observer: Observer) -> None:
+        for patch in observer.hears:
+            if not patch.leave(observer):
+                self._monitor.gap(f"{patch.label} was wrapped by another tool and could only be made passive", ())
 
     def _listen(self, observer: Observer) -> None:
         TAP.fold()
@@ -109,6 +121,7 @@ class Roster:
             # It has missed something from here on: what it still hears elsewhere, and says when stopped, is not judged.
             observer.monitor = cast("Watching", _Deaf(self._monitor))
             self._unlisten(observer)
+            self._detach(observer)
             self._asleep.pop(observer, None)
 
     def tell(self, event: str, *args: Any) -> None:

@@ -43,7 +43,8 @@ class AccumulationObserver(Observer):
 
     def __init__(self, monitor: Watching) -> None:
         super().__init__(monitor)
-        self._listened: list[Any] = []
+        if monitor.accumulate is None:  # what is declared needs no passes over the data to confirm it
+            self.hears = (signals.LOADER, signals.EXHAUSTED)
         self._passes: Known[Any, int] = Known()
         self._optimizer: weakref.ref[Optimizer] | None = None
         self._begin_window()
@@ -62,24 +63,8 @@ class AccumulationObserver(Observer):
         self._probe: weakref.ref[Tensor] | None = None
         self._deposit = (0, -1)
 
-    @property
-    def attached(self) -> tuple[str, ...]:
-        """The starts and ends of loaders."""
-        return tuple(point.label for point in self._listened)
-
-    def start(self) -> None:
-        """Listen to loaders, unless the windows are declared."""
-        if self.monitor.accumulate is None:
-            for point in (signals.LOADER, signals.EXHAUSTED):
-                point.listen(self)
-                self._listened.append(point)
-
     def stop(self) -> None:
-        """Detach; say what the end of the last pass confirmed."""
-        for point in self._listened:
-            if not point.leave(self):
-                self.monitor.gap(f"{point.label} was wrapped by another tool and could only be made passive", ())
-        self._listened.clear()
+        """Say what the end of the last pass confirmed."""
         self._say()
         self._forget()
 

@@ -51,10 +51,10 @@ class DataPasses(Observer):
     """Counts micro-batches between steps and, at a border, those that are left over."""
 
     kinds = (Pass,)
+    hears = (signals.LOADER, signals.EXHAUSTED)
 
     def __init__(self, monitor: Watching) -> None:
         super().__init__(monitor)
-        self._listened: list[Any] = []
         self._started: Known[Any, int] = Known()
         self._ended: tuple[int, int] | None = None
         self._backwards = 0
@@ -73,23 +73,8 @@ class DataPasses(Observer):
         self._signals = 0
         self._done = False
 
-    @property
-    def attached(self) -> tuple[str, ...]:
-        """The starts and ends of loaders."""
-        return tuple(point.label for point in self._listened)
-
-    def start(self) -> None:
-        """Listen to loaders."""
-        for point in (signals.LOADER, signals.EXHAUSTED):
-            point.listen(self)
-            self._listened.append(point)
-
     def stop(self) -> None:
-        """Detach; what waits for a step at the very end has no next pass, and counts as what was left over before."""
-        for point in self._listened:
-            if not point.leave(self):
-                self.monitor.gap(f"{point.label} was wrapped by another tool and could only be made passive", ())
-        self._listened.clear()
+        """What waits for a step at the very end has no next pass, and counts as what was left over before."""
         if not self._done and self._ended is not None and self._backwards >= self._ended[0]:
             border = self._find_border()
             if border is not None:

@@ -25,7 +25,6 @@ from gradkit.observe.source.places import locate
 from gradkit.observe.taps import signals
 from gradkit.observe.taps.events import Forward
 from gradkit.observe.taps.forwards import FORWARDS
-from gradkit.observe.taps.patches import Point
 from gradkit.observe.tensors import graph
 from gradkit.observe.tensors.known import KnownSet, Numbers
 from gradkit.observe.tensors.memory import storage_of
@@ -71,6 +70,7 @@ class EvaluationPasses(Observer):
     """Follows stretches until they are proven, refuted or over."""
 
     kinds = (EvaluationPass,)
+    hears = signals.TO_EVALUATION
 
     def __init__(self, monitor: Watching) -> None:
         super().__init__(monitor)
@@ -91,7 +91,6 @@ class EvaluationPasses(Observer):
         self._seen: Counter[object] = Counter()
         self._passes: Counter[int] = Counter()
         self._data: tuple[int, int] | None = None
-        self._listened: list[Point] = []
         self._counting: tuple[saved_tensors_hooks, dict[int, int]] | None = None
         self._random: Tensor | int | None = None
         self._dropout: FunctionalDropout | None = None
@@ -101,23 +100,15 @@ class EvaluationPasses(Observer):
 
     @property
     def attached(self) -> tuple[str, ...]:
-        """The signals, and the hooks while forwards are watched."""
-        hooks = ("torch.nn global module hooks",) if self in FORWARDS.listeners else ()
-        return tuple(point.label for point in self._listened) + hooks
+        """The hooks while forwards are watched."""
+        return ("torch.nn global module hooks",) if self in FORWARDS.listeners else ()
 
     def start(self) -> None:
-        """Listen for signals, and watch the first windows."""
-        for point in signals.TO_EVALUATION:
-            point.listen(self)
-            self._listened.append(point)
+        """Watch the first windows."""
         FORWARDS.listen(self)
 
     def stop(self) -> None:
         """Detach, and judge what came after the last backward."""
-        for point in self._listened:
-            if not point.leave(self):
-                self.monitor.gap(f"{point.label} was wrapped by another tool and could only be made passive", ())
-        self._listened.clear()
         FORWARDS.leave(self)
         inference = self.monitor.backwards == 0
         for key, stretch in self._stretches.items():

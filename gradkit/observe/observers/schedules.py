@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gradkit.errors import HygieneError
 from gradkit.observe.books.motion import largest
 from gradkit.observe.observer import Observer
 from gradkit.observe.program.sites import Site, find_site
 from gradkit.observe.source.places import locate
-from gradkit.observe.taps.schedulers import _POINTS, _is_constructing
-from gradkit.observe.taps.tap import TAP
+from gradkit.observe.taps.schedulers import SCHEDULERS, is_constructing
 from gradkit.observe.tensors.known import Known
 from gradkit.records import ScheduleStep
 
@@ -43,48 +41,30 @@ class SchedulesObserver(Observer):
     """
 
     kinds = (ScheduleStep,)
+    hears = SCHEDULERS
 
     def __init__(self, monitor: Any) -> None:
         super().__init__(monitor)
         self._early: Known[Optimizer, _Early] = Known()
 
-    @property
-    def attached(self) -> tuple[str, ...]:
-        """The methods of torch's schedulers that are wrapped."""
-        return tuple(point.label for point in _POINTS if self in point.listeners)
-
     def start(self) -> None:
-        """Wrap the schedulers; optimizer steps matter only once one of them was too early."""
-        for point in _POINTS:
-            point.listen(self)
+        """Sleep: optimizer steps matter only once a scheduler was too early."""
         self.monitor.pause(self)
 
     def stop(self) -> None:
-        """Unwrap them."""
-        for point in _POINTS:
-            if self in point.listeners and not point.leave(self):
-                self.monitor.gap(f"{point.label} was wrapped by another tool and could only be made passive", ())
+        """Let go of the schedulers."""
         self._early.clear()
 
     # --- events -------------------------------------------------------------------------------------------------
 
     def scheduler_steps(self, scheduler: Any, explicit: bool) -> None:
         """The user, or the constructor, makes a scheduler step."""
-        if not TAP.thread.is_here:
+        optimizer: Any = getattr(scheduler, "optimizer", None)
+        if optimizer is None or explicit or is_constructing(scheduler):
             return
-        try:
-            optimizer: Any = getattr(scheduler, "optimizer", None)
-            steps = (
-                None
-                if optimizer is None or explicit or _is_constructing(scheduler)
-                else self.monitor.steps_of(optimizer)
-            )
-            if steps is not None:
-                self._note(scheduler, optimizer, steps)
-        except HygieneError:
-            raise
-        except Exception as error:  # our own bug must not stop training; it becomes GK900
-            self.monitor.engine.crashed("gradkit's SchedulesObserver", error)
+        steps = self.monitor.steps_of(optimizer)
+        if steps is not None:
+            self._note(scheduler, optimizer, steps)
 
     def _note(self, scheduler: Any, optimizer: Optimizer, steps: int) -> None:
         early = self._early.get(optimizer)

@@ -42,6 +42,7 @@ class TrainingModes(Observer):
     """Counts windows in a row whose forwards all ran in eval mode."""
 
     kinds = (ModeStep,)
+    hears = (signals.MODE,)
 
     def __init__(self, monitor: Watching) -> None:
         super().__init__(monitor)
@@ -57,19 +58,15 @@ class TrainingModes(Observer):
 
     @property
     def attached(self) -> tuple[str, ...]:
-        """The signal, and the hooks while forwards are watched."""
-        hooks = ("torch.nn global module hooks",) if self in FORWARDS.listeners else ()
-        return (signals.MODE.label, *hooks)
+        """The hooks while forwards are watched."""
+        return ("torch.nn global module hooks",) if self in FORWARDS.listeners else ()
 
     def start(self) -> None:
-        """Listen for changes of mode, and watch the first windows."""
-        signals.MODE.listen(self)
+        """Watch the first windows."""
         self._whole = FORWARDS.listen(self)
 
     def stop(self) -> None:
         """Detach."""
-        if not signals.MODE.leave(self):
-            self.monitor.gap(f"{signals.MODE.label} was wrapped by another tool and could only be made passive", ())
         FORWARDS.leave(self)
         self._forwards.clear()
 

@@ -4,57 +4,52 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch.compiler import is_compiling
 
-from gradkit.observe.taps.patches import Point, unseen_by_warnings
+from gradkit.observe.taps.patches import Patch, telling
+from gradkit.observe.taps.signals import tell
 
 # Classes of torch that define a `step` of their own beside the base class's. ReduceLROnPlateau takes a measured value
 # and may well be told one before training.
 _CLASSES = ("LRScheduler", "SequentialLR", "ChainedScheduler", "CosineAnnealingWarmRestarts")
 
-_running = threading.local()
-"""Whether the `step` of some scheduler runs in this thread."""
+
+class _Depth(threading.local):
+    """How many steps of schedulers run: a composed one steps its parts, and only what the user called counts."""
+
+    value = 0
 
 
-def watched_step(original: Callable[..., Any], point: Point) -> Callable[..., Any]:
-    """A scheduler's `step` that tells the point's listeners of the outermost call."""
-
-    @functools.wraps(original)
-    def step(self: Any, *args: Any, **kwargs: Any) -> Any:
-        # A composed scheduler steps its parts; only what the user called counts.
-        if is_compiling() or not point.listeners or getattr(_running, "step", False):
-            return original(self, *args, **kwargs)
-        _running.step = True
-        try:
-            for listener in point.listeners:
-                listener.scheduler_steps(self, bool(args or kwargs))
-            return original(self, *args, **kwargs)
-        finally:
-            _running.step = False
-
-    return unseen_by_warnings(step)
+_depth = _Depth()
 
 
-def _points() -> list[Point]:
-    points = []
-    for name in _CLASSES:
-        owner = getattr(torch.optim.lr_scheduler, name)
-        if "step" in owner.__dict__:
-            label = f"torch.optim.lr_scheduler.{name}.step"
-            points.append(
-                Point(label, functools.partial(getattr, torch.optim.lr_scheduler, name), "step", watched_step)
-            )
-    return points
+def _steps(listeners: Sequence[Any], scheduler: Any, *args: Any, **kwargs: Any) -> None:
+    _depth.value += 1
+    if _depth.value == 1:
+        tell(listeners, "scheduler_steps", scheduler, bool(args or kwargs))
 
 
-_POINTS = _points()
+def _over(*_: Any, **__: Any) -> None:
+    _depth.value -= 1
 
 
-def _is_constructing(scheduler: Any) -> bool:
+SCHEDULERS = tuple(
+    Patch(
+        f"torch.optim.lr_scheduler.{name}.step",
+        functools.partial(getattr, torch.optim.lr_scheduler, name),
+        "step",
+        telling(before=_steps, after=_over, failed=_over),
+    )
+    for name in _CLASSES
+    if "step" in vars(getattr(torch.optim.lr_scheduler, name))
+)
+"""Tell `scheduler_steps(scheduler, explicit)`, explicit when an epoch was given."""
+
+
+def is_constructing(scheduler: Any) -> bool:
     """Whether this is the step every scheduler makes in its constructor."""
     if hasattr(scheduler, "_is_initial"):
         return bool(scheduler._is_initial)

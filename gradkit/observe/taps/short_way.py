@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 from torch.compiler import is_dynamo_compiling
 
+from gradkit.observe.taps.patches import leave_no_frame
 from gradkit.observe.tensors.buffers import gradient_of, held_state, is_capturing, reference
 
 if TYPE_CHECKING:
@@ -178,26 +179,26 @@ def short_way(tap: LongWay) -> ShortWay:
             nonlocal phase, left, left_version
             if is_dynamo_compiling():
                 return original(*args, **kwargs)
-            if phase != READY or get_ident() != thread.ident or not kwargs.get("accumulate_grad"):
-                return tap.run_backward(original, args, kwargs)
-            thread.looking = 1
-            try:
-                usual = thread.open and phase == READY and not (cuda and is_capturing())
-                if usual:
-                    for group in groups:
-                        for parameter in group["params"]:
-                            if parameter.grad is not None:
-                                usual = False
+            usual = False
+            if phase == READY and get_ident() == thread.ident and kwargs.get("accumulate_grad"):
+                thread.looking = 1
+                try:
+                    usual = thread.open and phase == READY and not (cuda and is_capturing())
                     if usual:
-                        phase = RUNNING
-            except Exception as error:  # our own bug must not stop training; it becomes GK900
-                tap.contain("enter_backward", error)
-                usual = False
-            finally:
-                thread.looking = 0
-            if not usual:
-                return tap.run_backward(original, args, kwargs)
+                        for group in groups:
+                            for parameter in group["params"]:
+                                if parameter.grad is not None:
+                                    usual = False
+                        if usual:
+                            phase = RUNNING
+                except Exception as error:  # our own bug must not stop training; it becomes GK900
+                    tap.contain("enter_backward", error)
+                    usual = False
+                finally:
+                    thread.looking = 0
             try:
+                if not usual:
+                    return tap.run_backward(original, args, kwargs)
                 result = original(*args, **kwargs)
                 thread.looking = 1
                 if phase == RUNNING and thread.open:
@@ -208,9 +209,11 @@ def short_way(tap: LongWay) -> ShortWay:
                         phase = DEPOSITED
                         thread.looking = 0
                         return result
-            except BaseException:
-                thread.looking = 0
-                tap.leave_backward(False, True)
+            except BaseException as error:
+                if usual:
+                    thread.looking = 0
+                    tap.leave_backward(False, True)
+                leave_no_frame(error)
                 raise
             thread.looking = 0
             tap.leave_backward(creates_graph(args), False)

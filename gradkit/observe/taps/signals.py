@@ -7,100 +7,75 @@ no watching.
 
 from __future__ import annotations
 
-import functools
 import importlib
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch.compiler import is_compiling
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
-from gradkit.observe.taps.patches import Point
+from gradkit.errors import HygieneError
+from gradkit.observe.taps.patches import Patch, telling
 from gradkit.observe.taps.tap import TAP
 
 
-def _tell(point: Point, event: str, *args: Any) -> None:
+def tell(listeners: Sequence[Any], event: str, *args: Any) -> None:
+    """Tell all listeners of an event, if it happens in the thread that is observed."""
     if not TAP.thread.is_here:
         return  # another thread's evaluation or data says nothing of the training that is observed
-    for listener in list(point.listeners):
+    for listener in list(listeners):
         try:
             getattr(listener, event)(*args)
+        except HygieneError:
+            raise
         except Exception as error:  # our own bug must not stop training; it becomes GK900
             listener.monitor.contain(event, error)
 
 
-def _watched_train(original: Callable[..., Any], point: Point) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def train(self: Any, mode: bool = True) -> Any:
-        # Children come through here as well: a listener hears of each module whose flag changes.
-        if not is_compiling() and self.__dict__.get("training", mode) is not mode:
-            _tell(point, "mode_changed", self, mode)
-        return original(self, mode)
-
-    return train
+def _mode(listeners: Sequence[Any], module: Any, mode: bool = True) -> None:
+    # Children come through here as well: a listener hears of each module whose flag changes.
+    if module.__dict__.get("training", mode) is not mode:
+        tell(listeners, "mode_changed", module, mode)
 
 
-def _watched_enter(original: Callable[..., Any], point: Point) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def __enter__(self: Any) -> Any:
-        if not is_compiling():
-            _tell(point, "gradients_disabled")
-        return original(self)
-
-    return __enter__
+def _disabled(listeners: Sequence[Any], context: Any) -> None:
+    tell(listeners, "gradients_disabled")
 
 
-def _watched_iter(original: Callable[..., Any], point: Point) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def __iter__(self: Any) -> Any:
-        if not is_compiling():
-            _tell(point, "loader_started", self)
-        return original(self)
-
-    return __iter__
+def _started(listeners: Sequence[Any], loader: Any) -> None:
+    tell(listeners, "loader_started", loader)
 
 
-def _watched_compile(original: Callable[..., Any], point: Point) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def compile(*args: Any, **kwargs: Any) -> Any:
-        if not is_compiling():
-            for listener in list(point.listeners):
-                listener.compiling_begins()
-        return original(*args, **kwargs)
-
-    return compile
+def _ended(listeners: Sequence[Any], error: BaseException, iterator: Any) -> None:
+    if isinstance(error, StopIteration):
+        tell(listeners, "pass_ended", iterator)
 
 
-def _watched_next(original: Callable[..., Any], point: Point) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def __next__(self: Any) -> Any:
-        try:
-            return original(self)
-        except StopIteration:
-            if not is_compiling():
-                _tell(point, "pass_ended", self)
-            raise
-
-    return __next__
+def _compiles(listeners: Sequence[Any], *args: Any, **kwargs: Any) -> None:
+    for listener in list(listeners):
+        listener.compiling_begins()
 
 
-def _compiling(module: str, name: str) -> Point:
-    return Point(f"{module}.{name}", lambda: importlib.import_module(module), name, _watched_compile)
-
-
-COMPILING = (_compiling("torch", "compile"), _compiling("torch.export", "export"))
+COMPILING = (
+    Patch("torch.compile", lambda: torch, "compile", telling(before=_compiles)),
+    Patch("torch.export.export", lambda: importlib.import_module("torch.export"), "export", telling(before=_compiles)),
+)
 """Tell `compiling_begins()`; listened to only while something is attached that must not be compiled in."""
-MODE = Point("torch.nn.Module.train", lambda: torch.nn.Module, "train", _watched_train)
+MODE = Patch("torch.nn.Module.train", lambda: torch.nn.Module, "train", telling(before=_mode))
 """Tells `mode_changed(module, mode)` before a module's training flag changes."""
-NO_GRAD = Point("torch.no_grad.__enter__", lambda: torch.no_grad, "__enter__", _watched_enter)
-INFERENCE = Point("torch.inference_mode.__enter__", lambda: torch.inference_mode, "__enter__", _watched_enter)
+NO_GRAD = Patch("torch.no_grad.__enter__", lambda: torch.no_grad, "__enter__", telling(before=_disabled))
+INFERENCE = Patch(
+    "torch.inference_mode.__enter__", lambda: torch.inference_mode, "__enter__", telling(before=_disabled)
+)
 """Both tell `gradients_disabled()`."""
-LOADER = Point("torch.utils.data.DataLoader.__iter__", lambda: DataLoader, "__iter__", _watched_iter)
+LOADER = Patch("torch.utils.data.DataLoader.__iter__", lambda: DataLoader, "__iter__", telling(before=_started))
 """Tells `loader_started(loader)`."""
-EXHAUSTED = Point(
-    "torch.utils.data.dataloader._BaseDataLoaderIter.__next__", lambda: _BaseDataLoaderIter, "__next__", _watched_next
+EXHAUSTED = Patch(
+    "torch.utils.data.dataloader._BaseDataLoaderIter.__next__",
+    lambda: _BaseDataLoaderIter,
+    "__next__",
+    telling(failed=_ended),
 )
 """Tells `pass_ended(iterator)` when an iterator of a data loader has no more batches."""
 

@@ -22,6 +22,7 @@ from torch.compiler import is_compiling
 
 from gradkit.errors import HygieneError
 from gradkit.observe.taps.one_thread import OneThread
+from gradkit.observe.taps.patches import Patch, leave_no_frame, telling
 from gradkit.observe.taps.short_way import ENGINE_WRAPPER, OFF, RUNNING, STEPPING, creates_graph, short_way
 from gradkit.observe.taps.uncompiled import never_compile
 
@@ -48,12 +49,13 @@ class Tap:
         self.first_to_hear = False
         """Nobody's global hooks were there before ours, which hear of the end of a step in that order."""
         self._depth = 0
-        self._restore: list[tuple[str, Callable[[], bool]]] = []
+        self._patches = _patches(self)
+        self._hooks: dict[str, Any] = {}
 
     @property
     def attached(self) -> tuple[str, ...]:
         """What is attached to torch now, by name."""
-        return tuple(name for name, _ in self._restore)
+        return (*(patch.label for patch in self._patches if patch.listeners), *self._hooks)
 
     def attach(self, monitor: Hearer) -> None:
         """Begin to report to `monitor`; the first one attaches the tap."""
@@ -77,43 +79,25 @@ class Tap:
             self.monitors.remove(monitor)
             if self.monitors:
                 return []
-            stuck = [name for name, restore in reversed(self._restore) if not restore()]
-            self._restore = []
+            for hook in self._hooks.values():
+                hook.remove()
+            self._hooks.clear()
             self._depth = 0
-            return stuck
+            return [patch.label for patch in self._patches if not patch.leave(self)]
 
     def _attach_all(self) -> None:
         never_compile()
-        self._restore = []
-        for name in _ENGINE_NAMES:
-            module = sys.modules[name]
-            wrapper = self.short.engine(module._engine_run_backward)
-            self._replace(module, "_engine_run_backward", wrapper, f"{name}._engine_run_backward")
-        optimizer_class = torch.optim.Optimizer
-        self._replace(
-            optimizer_class, "__init__", _watched_init(optimizer_class.__init__, self), "torch.optim.Optimizer.__init__"
-        )
-        clipping = sys.modules["torch.nn.utils.clip_grad"]
-        if _CLIPPING_NAME in clipping.__dict__:  # since torch 2.6; both ways to clip by norm go through it
-            wrapper = _watched_clipping(clipping.__dict__[_CLIPPING_NAME], self)
-            self._replace(clipping, _CLIPPING_NAME, wrapper, f"torch.nn.utils.clip_grad.{_CLIPPING_NAME}")
+        for patch in self._patches:
+            patch.listen(self)
         self.first_to_hear = not _optimizer_module._global_optimizer_post_hooks
-        before = _optimizer_module.register_optimizer_step_pre_hook(self.short.before_step)
-        after = _optimizer_module.register_optimizer_step_post_hook(self.short.after_step)
-        self._restore.append(("torch.optim global pre-step hook", _remover(before)))
-        self._restore.append(("torch.optim global post-step hook", _remover(after)))
-
-    def _replace(self, owner: Any, name: str, new: Any, label: str) -> None:
-        old = owner.__dict__[name]
-        setattr(owner, name, new)
-
-        def restore() -> bool:
-            if owner.__dict__.get(name) is not new:
-                return False  # someone wrapped ours; taking it out would take theirs out too
-            setattr(owner, name, old)
-            return True
-
-        self._restore.append((label, restore))
+        self._hooks = {
+            "torch.optim global pre-step hook": _optimizer_module.register_optimizer_step_pre_hook(
+                self.short.before_step
+            ),
+            "torch.optim global post-step hook": _optimizer_module.register_optimizer_step_post_hook(
+                self.short.after_step
+            ),
+        }
 
     # --- the short way ------------------------------------------------------------------------------------------
 
@@ -157,20 +141,22 @@ class Tap:
     def run_backward(self, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call autograd's engine, with the monitors told before and after."""
         # Positions: (roots, grad_tensors, retain_graph, create_graph, inputs), as every caller in torch passes them.
-        if is_compiling() or not self.monitors or not args:
-            return original(*args, **kwargs)
-        retains, creates = len(args) > 2 and bool(args[2]), creates_graph(args)
-        if not kwargs.get("accumulate_grad"):
-            self.enter_grad(args[0], retains, creates)
-            return original(*args, **kwargs)
-        if not self.enter_backward(args[0], retains, creates, args[1] if len(args) > 1 else ()):
-            return original(*args, **kwargs)
+        hears_end = False
         try:
+            if not is_compiling() and self.monitors and args:
+                retains, creates = len(args) > 2 and bool(args[2]), creates_graph(args)
+                if not kwargs.get("accumulate_grad"):
+                    self.enter_grad(args[0], retains, creates)
+                else:
+                    hears_end = self.enter_backward(args[0], retains, creates, args[1] if len(args) > 1 else ())
             result = original(*args, **kwargs)
-        except BaseException:
-            self.leave_backward(False, True)
+        except BaseException as error:
+            if hears_end:
+                self.leave_backward(False, True)
+            leave_no_frame(error)
             raise
-        self.leave_backward(creates, False)
+        if hears_end:
+            self.leave_backward(creates, False)
         return result
 
     def enter_backward(
@@ -303,35 +289,42 @@ class Tap:
                     monitor.contain("optimizer_created", error)
 
 
-def _watched_init(original: Callable[..., None], tap: Tap) -> Callable[..., None]:
-    @functools.wraps(original)
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
-        original(self, *args, **kwargs)
-        if tap.monitors:
-            tap.optimizer_created(self)
+def _patches(tap: Tap) -> list[Patch]:
+    """What is replaced in torch while a monitor runs."""
 
-    return __init__
+    def engine(original: Callable[..., Any], listeners: Sequence[Any]) -> Any:
+        return tap.short.engine(original)
 
+    def created(listeners: Sequence[Any], result: None, optimizer: Optimizer, *args: Any, **kwargs: Any) -> None:
+        tap.optimizer_created(optimizer)
 
-def _watched_clipping(original: Callable[..., None], tap: Tap) -> Callable[..., None]:
-    @functools.wraps(original)
-    def clip(*args: Any, **kwargs: Any) -> None:
-        if is_compiling():
-            original(*args, **kwargs)
-            return
-        after = tap.before_clipping()
-        original(*args, **kwargs)
-        tap.after_clipping(after)
+    def clipping(original: Callable[..., Any], listeners: Sequence[Any]) -> Any:
+        @functools.wraps(original)
+        def clip(*args: Any, **kwargs: Any) -> None:
+            if is_compiling():
+                original(*args, **kwargs)
+                return
+            try:
+                after = tap.before_clipping()
+                original(*args, **kwargs)
+            except BaseException as error:
+                leave_no_frame(error)
+                raise
+            tap.after_clipping(after)
 
-    return clip
+        return clip
 
-
-def _remover(handle: Any) -> Callable[[], bool]:
-    def restore() -> bool:
-        handle.remove()
-        return True
-
-    return restore
+    patches = [
+        Patch(f"{name}._engine_run_backward", functools.partial(sys.modules.get, name), "_engine_run_backward", engine)
+        for name in _ENGINE_NAMES
+    ]
+    patches.append(
+        Patch("torch.optim.Optimizer.__init__", lambda: torch.optim.Optimizer, "__init__", telling(after=created))
+    )
+    module = sys.modules["torch.nn.utils.clip_grad"]
+    if _CLIPPING_NAME in module.__dict__:  # since torch 2.6; both ways to clip by norm go through it
+        patches.append(Patch(f"torch.nn.utils.clip_grad.{_CLIPPING_NAME}", lambda: module, _CLIPPING_NAME, clipping))
+    return patches
 
 
 _STEP_WRAPPER = torch.optim.Optimizer.profile_hook_step(lambda *_: None).__code__

@@ -7,9 +7,8 @@ explain why a parameter is not in it.
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -17,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.compiler import is_compiling
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from gradkit.observe.program.sites import Site, caller, find_caller, find_site, is_user_code
 from gradkit.observe.source import numbers
-from gradkit.observe.taps.patches import Point
+from gradkit.observe.taps.patches import Patch, telling
+from gradkit.observe.taps.signals import tell
 from gradkit.observe.taps.witness import Witness
 from gradkit.observe.tensors.arguments import is_in_place, name_of, tensors_in
 from gradkit.observe.tensors.known import Known, KnownSet
@@ -99,28 +98,22 @@ class Taint(Witness):
         self._disabled: Site | None = None
         self._decorated: Site | None = None
         self._caller: Site | None = None
-        self._from_numpy: Any = None
 
     # --- the ways into torch that a mode does not see ---------------------------------------------------------------
 
     def patch(self) -> None:
         """See `torch.from_numpy` and the making of a `torch.nn.Parameter` for the length of the window."""
-        original = self._from_numpy = torch.from_numpy
-
-        def from_numpy(array: Any) -> Tensor:
-            result = original(array)
-            self._enter_again(result, "from_numpy", array)
-            return result
-
-        vars(torch)["from_numpy"] = from_numpy
-        _PARAMETER.listen(self)
+        for patch in _WAYS_IN:
+            patch.listen(self)
 
     def unpatch(self) -> None:
         """Give them back."""
-        if self._from_numpy is not None:
-            vars(torch)["from_numpy"] = self._from_numpy
-            _PARAMETER.leave(self)
-            self._from_numpy = None
+        for patch in _WAYS_IN:
+            patch.leave(self)
+
+    def array_entered(self, tensor: Tensor, array: Any) -> None:
+        """A tensor was made over an array."""
+        self._enter_again(tensor, "from_numpy", array)
 
     def parameter_made(self, parameter: Tensor) -> None:
         """A tensor was wrapped as a new leaf, which has the memory of what it was and none of its history."""
@@ -299,23 +292,18 @@ class Taint(Witness):
             self._put(tensor, 0, dead)
 
 
-def _watched_new(original: Callable[..., Any], point: Point) -> Any:
-    @functools.wraps(original)
-    def __new__(*args: Any, **kwargs: Any) -> Any:
-        result = original(*args, **kwargs)
-        if not is_compiling():
-            for listener in list(point.listeners):
-                try:
-                    listener.parameter_made(result)
-                except Exception as error:  # our own bug must not stop training; it becomes GK900
-                    listener.monitor.contain("parameter_made", error)
-        return result
-
-    return staticmethod(__new__)
+def _array_entered(listeners: Sequence[Any], tensor: Tensor, array: Any) -> None:
+    tell(listeners, "array_entered", tensor, array)
 
 
-_PARAMETER = Point("torch.nn.Parameter.__new__", lambda: nn.Parameter, "__new__", _watched_new)
-"""Tells `parameter_made(parameter)`."""
+def _parameter_made(listeners: Sequence[Any], parameter: Tensor, *args: Any, **kwargs: Any) -> None:
+    tell(listeners, "parameter_made", parameter)
+
+
+_WAYS_IN = (
+    Patch("torch.from_numpy", lambda: torch, "from_numpy", telling(after=_array_entered)),
+    Patch("torch.nn.Parameter.__new__", lambda: nn.Parameter, "__new__", telling(after=_parameter_made)),
+)
 
 
 class _Exit:

@@ -17,6 +17,9 @@ from gradkit.observe.program.names import Namer, plain_name
         ("module._orig_mod.head.weight", "head.weight"),
         ("block._orig_mod.weight", "block.weight"),
         ("my_module.weight", "my_module.weight"),
+        ("_fsdp_wrapped_module.2._fsdp_wrapped_module.weight", "2.weight"),
+        ("_fsdp_wrapped_module._flat_param", "_flat_param"),
+        ("layer._checkpoint_wrapped_module.weight", "layer.weight"),
         ("", ""),
     ],
 )

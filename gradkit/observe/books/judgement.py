@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gradkit.observe.books.ledger import Ledger, Mixture
 from gradkit.observe.books.verdict import Verdict
+from gradkit.observe.tensors.buffers import holds, version, weight_version
 from gradkit.observe.tensors.measure import norms
 
 HAND_MADE_READS = 3
@@ -53,7 +54,7 @@ def _judge_mixtures(ledger: Ledger, verdict: Verdict) -> bool:
         buffer = ledger.parameters[index].grad
         if buffer is None:
             continue
-        change = buffer._version - mixture.version if mixture.buffer() is buffer else REPLACED
+        change = version(buffer) - mixture.version if holds(mixture.buffer, buffer) else REPLACED
         if not change:
             alive[index] = mixture
         elif not mixture.touched:
@@ -189,12 +190,15 @@ def _judge_clearing(ledger: Ledger, verdict: Verdict, *, closure: bool) -> None:
     """Whether the gradients deposited in this window are gone."""
     probe = ledger.parameters[ledger.probe].grad
     if probe is not None and not ledger.armed:
-        moved = probe._version - ledger.deposit_version
+        moved = version(probe) - ledger.deposit_version
         if (moved == 0 or moved in ledger.harmless_moves) if ledger.is_deposit(probe) else ledger.replaces_buffers:
             return
     present = [index for index, parameter in enumerate(ledger.parameters) if parameter.grad is not None]
+    telling = [index for index in present if not ledger.is_elsewhere(index)]
+    if present and not telling:
+        return
     if present:
-        now = ledger.norms_of(present)
+        now = ledger.norms_of(telling)
         if not (ledger.armed or ledger.reader.allows()):
             return
         if any(norm != 0.0 for norm in ledger.reader.read(list(now.values()))):
@@ -219,8 +223,8 @@ def _learn_harmless(ledger: Ledger, probe: Tensor | None) -> None:
         return
     if not ledger.is_deposit(probe):
         ledger.replaces_buffers = True
-    elif probe._version != ledger.deposit_version:
-        ledger.harmless_moves.add(probe._version - ledger.deposit_version)
+    elif version(probe) != ledger.deposit_version:
+        ledger.harmless_moves.add(version(probe) - ledger.deposit_version)
 
 
 def _weights_untouched(ledger: Ledger) -> bool:
@@ -228,7 +232,7 @@ def _weights_untouched(ledger: Ledger) -> bool:
     optimizer = ledger.reference()
     if optimizer is None or any(group.get("fused") for group in optimizer.param_groups):
         return False
-    return ledger.parameters[ledger.probe]._version == ledger.weight_version_in_step
+    return weight_version(ledger.parameters[ledger.probe]) == ledger.weight_version_in_step
 
 
 def _judge_reuse(ledger: Ledger, verdict: Verdict, closure: bool, may_write_unseen: Callable[[], bool]) -> None:
@@ -236,16 +240,23 @@ def _judge_reuse(ledger: Ledger, verdict: Verdict, closure: bool, may_write_unse
     present: list[int] = []
     same = True
     in_place = True
+    elsewhere = False
     for index, parameter in enumerate(ledger.parameters):
         buffer = parameter.grad
         if buffer is None:
             continue
+        if ledger.is_elsewhere(index):
+            elsewhere = True
+            continue
         present.append(index)
         held = ledger.held[index]
-        if held is None or held() is not buffer or buffer._version != ledger.held_versions[index]:
+        known = holds(held, buffer)
+        if not known or version(buffer) != ledger.held_versions[index]:
             same = False
-            in_place = in_place and held is not None and held() is buffer
+            in_place = in_place and known
     if not present:
+        if elsewhere:
+            return
         # With a closure the gradients may have been cleared by the step itself; only a closure that never ran a
         # backward (there is no deposit in this window) and found none before is empty.
         verdict.empty = not closure or not ledger.before_closure.gradients
@@ -259,7 +270,7 @@ def _judge_reuse(ledger: Ledger, verdict: Verdict, closure: bool, may_write_unse
     if not ledger.held_deposited or ledger.steps == 0:
         return
     before_step, weight = ledger.before_closure, ledger.parameters[ledger.probe]
-    if (before_step.weight_version if closure else weight._version) != ledger.weight_version:
+    if (before_step.weight_version if closure else weight_version(weight)) != ledger.weight_version:
         return  # the weights were put back or moved meanwhile: a line search, a restore
     queue = list(ledger.norms_of(present).values())
     before = [ledger.held_norms.get(index) for index in present]

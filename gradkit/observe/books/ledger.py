@@ -21,7 +21,19 @@ from torch import Tensor
 
 from gradkit.observe.books.samples import Samples
 from gradkit.observe.books.verdict import Verdict
-from gradkit.observe.tensors.buffers import NOTHING, gradient_of, held_state, state
+from gradkit.observe.tensors.buffers import (
+    NOTHING,
+    Held,
+    Look,
+    gradient_of,
+    held_state,
+    hold,
+    holds,
+    inner,
+    is_wrapped,
+    version,
+    weight_version,
+)
 from gradkit.observe.tensors.measure import Reader, norms
 
 if TYPE_CHECKING:
@@ -41,7 +53,7 @@ MAX_RETRIES = 8
 class Mixture:
     """One buffer that was consumed by an earlier step and added to since."""
 
-    buffer: weakref.ref[Tensor]
+    buffer: Held
     version: int
     moved: int
     """Version steps between the consuming step and the first backward: 0, or an in-place change of unknown meaning."""
@@ -60,13 +72,13 @@ class Before(NamedTuple):
 
     Attributes:
         gradients: There was any.
-        probe: Identity and version of the probe's gradient.
+        probe: How the probe's gradient looked.
         weight_version: Of the probe.
         weight_norm: Of the probe, if it was measured after the step before.
     """
 
     gradients: bool = False
-    probe: tuple[int, int] = NOTHING
+    probe: Look | None = None
     weight_version: int = -1
     weight_norm: Tensor | None = None
 
@@ -121,21 +133,21 @@ class Ledger:
         self.harmless_moves: set[int] = set()
         self.replaces_buffers = False
         self.probe = 0
-        self.probe_entry = NOTHING
-        self.deposit: weakref.ref[Tensor] | None = None
+        self.probe_entry: Look | tuple[int, int] = NOTHING
+        self.deposit: Held | None = None
         """What the last backward left in the probe; by reference, since a tensor made by hand may get the same id."""
         self.deposit_version = -1
-        self.entries: list[tuple[int, int]] | None = None
+        self.entries: list[Look] | None = None
         self.exit_norms: dict[int, Tensor] = {}
         self.entry_norms: dict[int, Tensor] = {}
-        self.pending: dict[int, tuple[int, int]] = {}
+        self.pending: dict[int, tuple[Look, int]] = {}
         self.mixed: dict[int, Mixture] = {}
         self.samples = Samples(always=deep)
         self.sampled = False
         self.kept_moves: set[int] = set()
         self.undecided = False
         self.began_empty = False
-        self.held: list[weakref.ref[Tensor] | None] = []
+        self.held: list[Held | None] = []
         self.held_versions: list[int] = []
         self.held_norms: dict[int, Tensor] = {}
         self.held_deposited = False
@@ -145,6 +157,8 @@ class Ledger:
         """The probe's weight is measured after every step: a second step on the same gradients is to be settled."""
         self.reuse_proven = False
         self.parameters: list[Tensor] = []
+        self.wrapped = False
+        """Some of them are sharded or of a subclass: their gradients are known by memory, not as objects."""
         self.group_ids: list[tuple[int, ...]] = []
         self.before_closure = Before()
         self.weight_version_in_step = -1
@@ -179,6 +193,7 @@ class Ledger:
         }
         self.group_ids = groups
         self.parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        self.wrapped = any(map(is_wrapped, self.parameters))
         kept = [known.get(id(parameter), (None, 0)) for parameter in self.parameters]
         self.held = [buffer for buffer, _ in kept]
         self.held_versions = [version for _, version in kept]
@@ -228,11 +243,11 @@ class Ledger:
         if self.mixed:
             self._look_at_mixtures()
         if self.armed:
-            self.entries = [state(parameter.grad) for parameter in self.parameters]
+            self.entries = list(map(Look, self.parameters))
         else:
             self.entries = None
             probe = self.parameters[self.probe].grad if self.parameters else None
-            self.probe_entry = NOTHING if probe is None else (id(probe), probe._version)
+            self.probe_entry = NOTHING if probe is None else self._entry(probe)
         if self.live_deposits:
             self._look_for_lost_deposits()
         return bool(self.armed or self.pending or self.mixed)
@@ -243,6 +258,10 @@ class Ledger:
         self.began_empty = True
         self.entries = None
         self.probe_entry = NOTHING
+
+    def _entry(self, probe: Tensor) -> Look | tuple[int, int]:
+        """What shows a change of the probe's gradient while a backward runs."""
+        return Look(self.parameters[self.probe]) if self.wrapped else (id(probe), probe._version)
 
     def leave_backward(self, *, replaces: bool, failed: bool) -> None:
         """Look at the buffers after a backward.
@@ -265,7 +284,7 @@ class Ledger:
             self.deposits += 1
             if self.in_step:
                 self.in_step_deposit = True
-                self.weight_version_in_step = self.parameters[self.probe]._version
+                self.weight_version_in_step = weight_version(self.parameters[self.probe])
             self.live_deposits += 1
             self.deposits_total += 1
 
@@ -276,11 +295,9 @@ class Ledger:
         entries = self.entries
         if entries is None:
             probe = self.parameters[self.probe].grad
-            if probe is not None:
-                now = (id(probe), probe._version)
-                if now != self.probe_entry:
-                    self._note_deposit(probe)
-                    return True
+            if probe is not None and self.probe_entry != self._entry(probe):
+                self._note_deposit(probe)
+                return True
             # The usual parameter got nothing. Whether another did is known only if none had a gradient before.
             if self.deposits or self.probe_entry is not NOTHING or self.pending or self.mixed or self.undecided:
                 self.uncertain = True
@@ -293,8 +310,8 @@ class Ledger:
             return False
         changed = []
         for index, (parameter, before) in enumerate(zip(self.parameters, entries, strict=True)):
-            after = state(parameter.grad)
-            if after != before and after is not NOTHING:
+            after = Look(parameter)
+            if after and after != before:
                 changed.append(index)
         self.entries = None
         if not changed:
@@ -308,30 +325,29 @@ class Ledger:
         return True
 
     def _note_deposit(self, buffer: Tensor | None) -> None:
-        self.deposit = None if buffer is None else weakref.ref(buffer)
-        self.deposit_version = -1 if buffer is None else buffer._version
+        self.deposit = None if buffer is None else hold(buffer, self.wrapped)
+        self.deposit_version = -1 if buffer is None else version(buffer)
 
     def is_as_deposited(self, buffer: Tensor | None) -> bool:
         """Whether the probe's gradient is what the last backward left there, untouched as far as versions tell."""
-        return buffer is not None and self.is_deposit(buffer) and buffer._version == self.deposit_version
+        return buffer is not None and self.is_deposit(buffer) and version(buffer) == self.deposit_version
 
     def is_deposit(self, buffer: Tensor) -> bool:
         """Whether the probe's gradient is the tensor that the last backward left there."""
-        return self.deposit is not None and self.deposit() is buffer
+        return holds(self.deposit, buffer)
 
     def _look_at_survivors(self) -> None:
         """Find buffers that are still the ones the last step consumed."""
         for index, (parameter, held) in enumerate(zip(self.parameters, self.held, strict=True)):
-            if held is None or index in self.mixed:
+            if held is None or index in self.mixed or self.is_elsewhere(index):
                 continue
             buffer = parameter.grad
-            if buffer is None or held() is not buffer:
+            if buffer is None or not holds(held, buffer):
                 continue
-            version = buffer._version
-            moved = version - self.held_versions[index]
+            moved = version(buffer) - self.held_versions[index]
             if moved in self.clean_moves:
                 continue
-            self.pending[index] = (version, moved)
+            self.pending[index] = (Look(parameter), moved)
         if not self.pending:
             self.undecided = False
             return
@@ -358,16 +374,17 @@ class Ledger:
 
     def _settle_pending(self, replaces: bool) -> None:
         self._follow_mixtures(replaces)
-        for index, (version, moved) in self.pending.items():
+        for index, (look, moved) in self.pending.items():
             buffer, held = self.parameters[index].grad, self.held[index]
             if buffer is None or held is None:
                 continue
-            if held() is buffer:
-                if buffer._version == version:
+            if holds(held, buffer):
+                if Look(self.parameters[index]) == look:
                     continue  # that loss did not reach it: still undecided
-            elif not (replaces and held() is not buffer):
+            elif not replaces:
                 continue
-            self.mixed[index] = Mixture(weakref.ref(buffer), buffer._version, moved, self.entry_norms.get(index))
+            before = self.entry_norms.get(index)
+            self.mixed[index] = Mixture(hold(buffer, self.wrapped), version(buffer), moved, before)
             self.samples.follow(index, buffer)
         self.pending = {}
         self.entry_norms = {}
@@ -376,11 +393,11 @@ class Ledger:
         """A further backward of the window added to the mixtures, or replaced them by their sum with the new part."""
         for index, mixture in list(self.mixed.items()):
             buffer = self.parameters[index].grad
-            if buffer is not None and (mixture.buffer() is buffer or replaces):
-                mixture.buffer = weakref.ref(buffer)
-                if buffer._version != mixture.version or replaces:
+            if buffer is not None and (replaces or holds(mixture.buffer, buffer)):
+                mixture.buffer = hold(buffer, self.wrapped)
+                if self.wrapped or version(buffer) != mixture.version or replaces:
                     self.samples.follow(index, buffer)
-                mixture.version = buffer._version
+                mixture.version = version(buffer)
             else:
                 del self.mixed[index]
 
@@ -392,8 +409,8 @@ class Ledger:
         """
         whole = {}
         for index, mixture in self.mixed.items():
-            buffer = mixture.buffer()
-            if buffer is not None and buffer._version == mixture.version:
+            buffer = self.parameters[index].grad
+            if buffer is not None and holds(mixture.buffer, buffer) and version(buffer) == mixture.version:
                 whole[index] = (mixture, buffer)
         if not whole:
             return self._follow_plain_scaling()
@@ -404,7 +421,7 @@ class Ledger:
 
         def follow() -> None:
             for mixture, buffer in whole.values():
-                mixture.version = buffer._version
+                mixture.version = version(buffer)
             if self.armed and not self.proven:
                 for index, norm in self.norms_of(list(whole)).items():
                     whole[index][0].after = norm
@@ -433,15 +450,15 @@ class Ledger:
         touched: dict[int, int] = {}
         for index, mixture in list(self.mixed.items()):
             buffer = self.parameters[index].grad
-            if buffer is None or mixture.buffer() is not buffer:
+            if buffer is None or not holds(mixture.buffer, buffer):
                 del self.mixed[index]
                 continue
-            moved = buffer._version - mixture.version
+            moved = version(buffer) - mixture.version
             if moved in self.clean_moves:
                 del self.mixed[index]
             elif moved:
                 touched[index] = moved
-                mixture.version = buffer._version
+                mixture.version = version(buffer)
         if not self.mixed:
             self.benign += 1
         if touched:
@@ -484,7 +501,7 @@ class Ledger:
         return (
             self.began_empty
             and self.deposits == 1
-            and not (self.armed or self.held_norms or self.windows_held or self.weighs)
+            and not (self.armed or self.held_norms or self.windows_held or self.weighs or self.wrapped)
         )
 
     def enter_closure(self) -> None:
@@ -495,26 +512,27 @@ class Ledger:
         probe = self.parameters[self.probe]
         self.before_closure = Before(
             any(parameter.grad is not None for parameter in self.parameters),
-            state(probe.grad),
-            probe._version,
+            Look(probe),
+            weight_version(probe),
             norms([probe.detach()])[0] if self.weight_norm is not None else None,
         )
 
     def found_as_left(self) -> bool:
         """Whether a step with a closure, now over, left the gradients as they were: none computed, none cleared."""
-        before, now = self.before_closure, state(self.parameters[self.probe].grad)
-        return not self.in_step_deposit and before.probe == now and (now is not NOTHING or not before.gradients)
+        before, now = self.before_closure, Look(self.parameters[self.probe])
+        return not self.in_step_deposit and before.probe == now and (bool(now) or not before.gradients)
 
     def snapshot(self, verdict: Verdict) -> None:
         """Remember what the step consumed; after this a new window begins."""
-        held, versions = held_state(list(map(gradient_of, self.parameters)))
+        held, versions = held_state(list(map(gradient_of, self.parameters)), self.wrapped)
         self.held, self.held_versions = held, versions
         self.undecided = True
         self.held_deposited = self.deposits > 0 or (self.held_deposited and verdict.reused)
         if self.parameters:
-            self.weight_version = self.parameters[self.probe]._version
+            self.weight_version = weight_version(self.parameters[self.probe])
         if self.armed:
             self.armed -= 1
+            self.wrapped = any(map(is_wrapped, self.parameters))  # perhaps since the optimizer was made
             present = [index for index, buffer in enumerate(held) if buffer is not None]
             self.held_norms = self.norms_of(present) if present else {}
             self.weight_norm = norms([self.parameters[self.probe].detach()])[0] if self.parameters else None
@@ -542,6 +560,15 @@ class Ledger:
         self.in_step_deposit = False
         self.backward_site = None
         self.steps += 1
+
+    def is_elsewhere(self, index: int) -> bool:
+        """Whether this process holds no number of a parameter that is sharded: its gradient tells nothing here."""
+        return self.wrapped and not inner(self.parameters[index]).numel()
+
+    @property
+    def count(self) -> int:
+        """How many of its parameters this process holds numbers of."""
+        return len(self.parameters) - sum(map(self.is_elsewhere, range(len(self.parameters)) if self.wrapped else ()))
 
     def norms_of(self, indices: Sequence[int]) -> dict[int, Tensor]:
         """Queued norms of the present gradients of these parameters, by index."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from gradkit.observe.tensors.buffers import state
+from gradkit.observe.tensors.buffers import Look
 from gradkit.observe.tensors.checksums import changed, checksum, checksums
 from gradkit.observe.tensors.known import Known
 from gradkit.observe.tensors.measure import Reader, plain
@@ -259,14 +259,14 @@ class Frozen:
         parameter: The parameter.
         declared: It was declared frozen; otherwise it has no `requires_grad`, but a gradient.
         before: Its checksum before the step.
-        gradient: State and checksum of its gradient then.
+        gradient: Look and checksum of its gradient then.
         norm: Norm of that gradient.
     """
 
     parameter: Tensor
     declared: bool
     before: Tensor | None
-    gradient: tuple[tuple[int, int], Tensor | None]
+    gradient: tuple[Look, Tensor | None]
     norm: Tensor | None
 
     @classmethod
@@ -274,7 +274,7 @@ class Frozen:
         """Look at a parameter before a step."""
         buffer = parameter.grad
         norm = None if buffer is None else reader.norms([buffer.detach()])[0]
-        look = (state(buffer), None if buffer is None else checksum(buffer))
+        look = (Look(parameter), None if buffer is None else checksum(buffer))
         return cls(parameter, declared, checksum(parameter), look, norm)
 
     def stayed(self, reader: Reader) -> bool:
@@ -282,7 +282,7 @@ class Frozen:
         buffer = self.parameter.grad
         if self.parameter.requires_grad or buffer is None:
             return False
-        return state(buffer) == self.gradient[0] or reader.read(reader.norms([buffer.detach()])) == [0.0]
+        return Look(self.parameter) == self.gradient[0] or reader.read(reader.norms([buffer.detach()])) == [0.0]
 
 
 def judge_frozen(
@@ -313,6 +313,6 @@ def judge_frozen(
 
 
 def _is_same_gradient(now: Frozen, then: Frozen | None, reader: Reader) -> bool:
-    if then is None or then.gradient[0] != now.gradient[0]:
+    if then is None or not now.gradient[0].is_as_left(then.gradient[0]):
         return False
     return changed([then.gradient[1]], [now.gradient[1]], reader) == [False]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 from torch.optim import Optimizer
 
-from gradkit.observe.tensors.buffers import NOTHING, state
+from gradkit.observe.tensors.buffers import Look
 from gradkit.observe.tensors.checksums import changed, checksum
 from gradkit.observe.tensors.known import Known, KnownSet
 from gradkit.observe.tensors.measure import Reader
@@ -38,8 +38,8 @@ class Outsider:
     since: int
     windows: int = 0
     arrived: bool = False
-    buffer: tuple[int, int] = NOTHING
-    entry: tuple[int, int] = NOTHING
+    buffer: Look | None = None
+    entry: Look | None = None
     norms: list[Tensor] = field(default_factory=list)
     cleared: bool = False
     first: Tensor | None = None
@@ -74,9 +74,9 @@ class Outsiders:
                 since = self._seen.setdefault(leaf, observed)
                 item = self.items[leaf] = Outsider(since, first=checksum(leaf))
             buffer = leaf.grad
-            item.entry = state(buffer)
+            item.entry = Look(leaf)
             if item.windows and not item.arrived:
-                if buffer is None or item.entry[0] != item.buffer[0]:
+                if buffer is None or item.buffer is None or not item.entry.is_in(item.buffer):
                     item.cleared = True
                 else:  # zeroed in place, or clipped along with the others: the norm tells
                     item.norms += self._reader.norms([buffer.detach()])
@@ -88,7 +88,7 @@ class Outsiders:
         """Look at them again after the backward."""
         for leaf, item in present:
             if leaf.grad is not None:
-                item.buffer = state(leaf.grad)
+                item.buffer = Look(leaf)
                 item.arrived = item.arrived or item.buffer != item.entry
 
     def end_window(self) -> bool:

@@ -18,7 +18,7 @@ from gradkit.observe.program.sites import Site, find_site
 from gradkit.observe.source.places import locate
 from gradkit.observe.taps import signals
 from gradkit.observe.taps.tap import TAP
-from gradkit.observe.tensors.buffers import state
+from gradkit.observe.tensors.buffers import Look
 from gradkit.observe.tensors.known import Known
 from gradkit.observe.tensors.loss_scale import LossScale, MeanLoss, scale_of
 from gradkit.records import Accumulation
@@ -61,7 +61,7 @@ class AccumulationObserver(Observer):
         self._understood = True
         self._site: Site | None = None
         self._probe: weakref.ref[Tensor] | None = None
-        self._deposit = (0, -1)
+        self._deposit: Look | None = None
 
     def stop(self) -> None:
         """Say what the end of the last pass confirmed."""
@@ -116,10 +116,10 @@ class AccumulationObserver(Observer):
                 self._understood = False
                 return
             self._probe = weakref.ref(probe)
-            self._deposit = state(probe.grad)
+            self._deposit = Look(probe)
             return
-        before, self._deposit = self._deposit, state(probe.grad)
-        self._understood = self._deposit[0] == before[0] and self._deposit[1] > before[1]
+        before, self._deposit = self._deposit, Look(probe)
+        self._understood = before is not None and self._deposit.is_in(before) and self._deposit != before
 
     def before_step(self, optimizer: Optimizer, closure: bool) -> None:
         """Gradients that were divided, clipped or unscaled since the last backward say nothing."""
@@ -219,7 +219,7 @@ class AccumulationObserver(Observer):
 
     def _same_buffer(self) -> bool:
         probe = self._probe() if self._probe is not None else None
-        return probe is None or state(probe.grad) == self._deposit
+        return probe is None or (self._deposit is not None and Look(probe).is_as_left(self._deposit))
 
     def _parameters(self) -> list[Tensor]:
         optimizer = self._optimizer() if self._optimizer is not None else None

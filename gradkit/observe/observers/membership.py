@@ -20,7 +20,7 @@ from gradkit.observe.program.living import living_optimizers
 from gradkit.observe.program.sites import Site, find_site
 from gradkit.observe.source.places import locate
 from gradkit.observe.taps.tap import TAP
-from gradkit.observe.tensors.buffers import state
+from gradkit.observe.tensors.buffers import Look
 from gradkit.observe.tensors.graph import leaves
 from gradkit.observe.tensors.known import Known, KnownSet, Numbers
 from gradkit.records import Membership, ParameterInfo
@@ -69,7 +69,7 @@ class MembershipObserver(Observer):
         self._numbers = Numbers()
         self._walks = 0
         self._held: KnownSet[Tensor] | None = None
-        self._idle: Known[Optimizer, tuple[int, list[tuple[int, int]]]] = Known()
+        self._idle: Known[Optimizer, tuple[int, list[Look]]] = Known()
         self._observed = 0
         self._looked = 0
         self._looks = 0
@@ -199,7 +199,7 @@ class MembershipObserver(Observer):
     def _follow_idle(self, optimizer: Optimizer) -> None:
         """Count windows in which nothing this optimizer holds got a gradient."""
         parameters = _parameters(optimizer)
-        now = [state(parameter.grad) for parameter in parameters]
+        now = list(map(Look, parameters))
         windows, before = self._idle.get(optimizer, (0, None))
         untouched = before == now or not any(parameter.grad is not None for parameter in parameters)
         if untouched and not self._took_part.holds_any(parameters):

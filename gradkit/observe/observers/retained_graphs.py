@@ -21,7 +21,7 @@ from gradkit.observe.program.sites import find_site
 from gradkit.observe.source.places import locate
 from gradkit.observe.taps.mode import INSTRUMENT
 from gradkit.observe.tensors import graph
-from gradkit.observe.tensors.buffers import state
+from gradkit.observe.tensors.buffers import Look
 from gradkit.observe.tensors.known import Known, KnownSet
 from gradkit.observe.witnesses.lines import Lines
 from gradkit.records import GraphCensus
@@ -72,7 +72,7 @@ class RetainedGraphs(Observer):
         self._optimizers: KnownSet[Optimizer] = KnownSet()
         self._distance = FIRST_DISTANCE
         self._leaf: weakref.ref[Tensor] | None = None
-        self._left: tuple[int, int] | None = None
+        self._left: Look | None = None
         self._lines = Lines(monitor, self._line_key)
         self._instrumented = False
 
@@ -116,12 +116,12 @@ class RetainedGraphs(Observer):
     def leave_backward(self, failed: bool) -> None:
         """Remember the gradient as this backward left it, to see when it is cleared."""
         leaf = self._leaf() if self._leaf is not None else None
-        self._left = None if leaf is None else state(leaf.grad)
+        self._left = None if leaf is None else Look(leaf)
 
     def _follow_by_hand(self, nodes: Sequence[Any]) -> None:
         """Without an optimizer a window is over when its gradients have been cleared, replaced or changed."""
         leaf = self._leaf() if self._leaf is not None else None
-        if self._left is not None and (leaf is None or state(leaf.grad) != self._left):
+        if self._left is not None and (leaf is None or not Look(leaf).is_as_left(self._left)):
             self._end_window()
         if leaf is None:
             found = (leaf for node in graph.walk(nodes) if (leaf := graph.leaf_of(node)) is not None)

@@ -14,11 +14,12 @@ from gradkit.records import ParameterInfo
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
-_WRAPPERS = ("_orig_mod.", "module.")
+_WRAPPERS = ("_orig_mod.", "module.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
+_ANYWHERE = tuple(wrapper for wrapper in _WRAPPERS if wrapper.startswith("_"))
 
 
 def plain_name(name: str) -> str:
-    """A parameter's name without the prefixes that compiling and data-parallel wrappers add.
+    """A parameter's name without the prefixes that compiling, sharding and other wrappers add.
 
     Example:
         >>> plain_name("_orig_mod.module.head.weight")
@@ -27,7 +28,7 @@ def plain_name(name: str) -> str:
     for wrapper in _WRAPPERS:
         if name.startswith(wrapper):
             return plain_name(name[len(wrapper) :])
-        name = name.replace("." + wrapper, ".") if wrapper == "_orig_mod." else name
+        name = name.replace("." + wrapper, ".") if wrapper in _ANYWHERE else name
     return name
 
 

@@ -134,7 +134,7 @@ class WindowRecords:
         return {
             "optimizer": ledger.label,
             "step": ledger.steps,
-            "parameter_count": len(ledger.parameters),
+            "parameter_count": ledger.count,
             "backwards": ledger.deposits,
             "backwards_anywhere": elsewhere,
             "reused": verdict.reused,

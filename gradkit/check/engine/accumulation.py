@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from gradkit.check.engine.batches import size_along, twin_of
 from gradkit.check.engine.bounds import FALSE_ALARM
 from gradkit.check.engine.errors import CheckInputError, MethodError
-from gradkit.check.engine.methods import build, by_reverse
+from gradkit.check.engine.methods import backward_runs, build, by_reverse
 from gradkit.check.engine.model_subject import LossFunction, model_subject, parameter_name
 from gradkit.check.engine.precision import FORMATS, short_name
 from gradkit.check.engine.random_state import random_state_kept
@@ -160,11 +160,11 @@ def _without_dropout(model: nn.Module) -> tuple[nn.Module, list[str]]:
 
 def _gradient(model: nn.Module, loss_fn: LossFunction, batch: Any, seed: int, false_alarm: float) -> _Gradient:
     subject = model_subject(model, loss_fn, batch)
-    engine = build(subject, None, seed=seed, replays=REPLAYS, false_alarm=false_alarm)
-    try:
-        value = by_reverse(subject, engine.fine)
-    except MethodError as error:
-        raise CheckInputError(f"{error}.") from error
+    found = backward_runs(subject)
+    if isinstance(found, MethodError):
+        raise CheckInputError(f"{found}.") from found
+    engine = build(subject, None, seed=seed, replays=REPLAYS, false_alarm=false_alarm, methods=(by_reverse,))
+    value = by_reverse(subject, engine.fine)
     spread = engine.spread(lambda: by_reverse(subject, engine.fine), value, engine.fine_bits, FORMATS[engine.fine])
     bound = spread.bound(FORMATS[engine.fine], tests=value.numel(), false_alarm=false_alarm)
     # Sums over the parts are rounded in other places than those over the whole; the largest element tells the scale.

@@ -10,6 +10,7 @@ import torch
 from scipy.special import stdtrit
 from torch import Tensor
 
+from gradkit.check.engine.errors import own_computation
 from gradkit.check.engine.precision import FORMATS, Format
 from gradkit.check.engine.replay import RandomRounding
 from gradkit.check.engine.subject import Subject
@@ -96,13 +97,16 @@ def spread(
         fmt: Exponent range of the real computation.
         seed: Of the roundings.
         replays: How many.
+
+    Raises:
+        ReplayError: A replay raised: the code does not run with these roundings.
     """
     rounded_to, scale = simulation(bits)
     generator = torch.Generator(device=center.device).manual_seed(seed)
     total = torch.zeros_like(center)
     for _ in range(replays):
         mode = RandomRounding(rounded_to, fmt if scale == 1.0 else FORMATS[torch.float64], generator)
-        with subject.computing_under(mode):
+        with subject.computing_under(mode), own_computation("a replay with random rounding"):
             result = compute()
         total += (result - center) ** 2
     deviation = scale * (total / replays).sqrt()

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from gradkit.check.engine.leaves import first_line
 from gradkit.check.engine.precision import short_name
 from gradkit.check.engine.result import Line
 
@@ -60,7 +61,12 @@ def explained_by_corners(engine: Engine, line: Line) -> Line:
     """
     if line.verdict != "fail" or line.measured.get("kind") != "rounding":
         return line
-    coarse, fine = (_decisions(engine, dtype) for dtype in (None, engine.fine))
+    dtype = short_name(engine.subject.dtype)
+    try:
+        coarse, fine = (_decisions(engine, each) for each in (None, engine.fine))
+    except Exception as error:  # the code does not run while it is followed, which says nothing on its gradient
+        reason = f"In {dtype} it could not be followed whether rounding crossed a corner: {first_line(error)}."
+        return dataclasses.replace(line, verdict="inconclusive", reason=f"{line.reason} {reason}")
     if [name for name, _ in coarse] != [name for name, _ in fine]:
         apart, where = 0, ""
         reason = "the computation takes other operators in the two dtypes"
@@ -74,7 +80,6 @@ def explained_by_corners(engine: Engine, line: Line) -> Line:
             return line
         apart, where = sum(count for _, count in differing), differing[0][0]
         reason = f"rounding put {apart} value(s) on the other side of a corner or comparison, the first in `{where}`"
-    dtype = short_name(engine.subject.dtype)
     measured = {**line.measured, "kind": "corner", "crossed": apart}
     return dataclasses.replace(
         line,

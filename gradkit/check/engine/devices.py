@@ -43,7 +43,8 @@ def against_cpu(
         measured = []
         for place in (torch.device("cpu"), device):
             subject = Subject(fn, inputs, dtype=dtype, device=place, cotangent=cotangent, seed=seed)
-            engine = build(subject, None, seed=seed, replays=replays, false_alarm=false_alarm)
+            ways = (by_reverse,)
+            engine = build(subject, None, seed=seed, replays=replays, false_alarm=false_alarm, methods=ways)
             measured.append(engine.measure(by_reverse, subject.size))
     here, there = measured
     value, other = here.value, there.value.cpu()

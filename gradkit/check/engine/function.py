@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from gradkit.check.engine.backward import Graph, same
 from gradkit.check.engine.bounds import FALSE_ALARM, REPLAYS
-from gradkit.check.engine.errors import CheckInputError, MethodError
+from gradkit.check.engine.errors import ChangedInputError, CheckInputError, MethodError
 from gradkit.check.engine.gradients import gradients
-from gradkit.check.engine.methods import build, by_reverse
+from gradkit.check.engine.methods import Method, backward_runs, build, by_reverse
 from gradkit.check.engine.precision import short_name
+from gradkit.check.engine.promises import promises
 from gradkit.check.engine.random_state import random_state_kept
 from gradkit.check.engine.result import CheckResult, Line
 from gradkit.check.engine.result import finding as a_finding
-from gradkit.check.engine.subject import Subject
+from gradkit.check.engine.subject import Function, Subject
 from gradkit.findings import Finding
 
 
@@ -26,6 +24,7 @@ def function(
     custom: type[torch.autograd.Function],
     inputs: Any,
     *,
+    reference: Function | None = None,
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
     order: int = 2,
@@ -38,6 +37,9 @@ def function(
     Args:
         custom: The class; called as `custom.apply(*inputs)`.
         inputs: Its arguments, as a tuple or list; a single tensor stands for itself.
+        reference: The function whose gradient the backward pass is meant to give, where that is not the gradient of
+            its own forward: the identity for a straight-through estimator, `lambda x: -x` for a gradient reversal.
+            Takes the same inputs. The second order is then that of the backward pass itself.
         dtype: What floating inputs are cast to; None keeps theirs.
         device: Where to compute.
         order: 2 to check the gradient of its gradient too, unless it is declared `once_differentiable`.
@@ -64,19 +66,26 @@ def function(
     lines: list[Line] = []
     findings: list[Finding] = []
     notes: list[str] = []
+    if reference is not None:
+        named = getattr(reference, "__qualname__", type(reference).__name__)
+        notes.append(f"the backward pass was compared with the gradient of reference={named}.")
     for each in range(1, order + 1):
-        found = gradients(
-            apply,
-            arguments,
-            dtype=dtype,
-            device=device,
-            order=each,
-            cotangent="random",
-            seed=seed,
-            replays=replays,
-            false_alarm=false_alarm,
-            name=title if each == 1 else f"{title}, second order",
-        )
+        try:
+            found = gradients(
+                apply,
+                arguments,
+                dtype=dtype,
+                device=device,
+                order=each,
+                cotangent="random",
+                reference=reference if each == 1 else None,
+                seed=seed,
+                replays=replays,
+                false_alarm=false_alarm,
+                name=title if each == 1 else f"{title}, second order",
+            )
+        except ChangedInputError as error:
+            return _undeclared(title, error)
         if each == 2 and "once_differentiable" in str(found.lines):
             lines.append(Line("second order", "skipped", {}, "The backward pass is declared once_differentiable."))
             break
@@ -88,108 +97,34 @@ def function(
         notes += [note for note in found.notes if note not in notes]
     with random_state_kept():
         subject = Subject(apply, arguments, dtype=dtype, device=device, cotangent="random", seed=seed)
-        promised = list(_promises(subject, seed, replays, false_alarm))
+        engine = build(subject, None, seed=seed, replays=replays, false_alarm=false_alarm, methods=_ways(subject))
+        promised = list(promises(engine))
     lines += promised
-    findings += [
-        a_finding("GK601", f"{title}: {line.subject}: {line.reason}", line.advice, dict(line.measured))
-        for line in promised
-        if line.verdict == "fail"
-    ]
+    findings += _broken(title, promised)
     settings = {"dtype": short_name(subject.dtype), "device": str(subject.device), "seed": seed}
     return CheckResult(title, lines, findings, notes, settings, ("elements", "max_abs", "max_ulp", "of_bound"))
 
 
-def _promises(subject: Subject, seed: int, replays: int, false_alarm: float) -> Iterator[Line]:
-    engine = build(subject, None, seed=seed, replays=replays, false_alarm=false_alarm)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            bound = engine.measure(by_reverse, subject.size).rounding.cpu()
-            graph = Graph(subject)
-            whole: list[Tensor | None] = list(subject.cotangents)
-            first = graph.backward(whole)
-        except MethodError:
-            return  # said already by the check of the gradient
-        if not bool(first.isfinite().all()):
-            return
-        exact = torch.zeros_like(bound)
-        yield same(
-            "backward called twice",
-            lambda: graph.backward(whole),
-            first,
-            exact,
-            "The second call gave another gradient: a saved buffer was overwritten.",
-            "Do not write into saved tensors; keep state in `ctx` only through save_for_backward.",
-        )
-        yield same(
-            "twice the cotangent",
-            lambda: graph.backward([_scaled(c, 2.0) for c in whole]) / 2,
-            first,
-            exact,
-            "The gradient is not linear in the cotangent.",
-            "Multiply by the cotangent once, everywhere.",
-        )
-        yield same(
-            "zero cotangent",
-            lambda: graph.backward([_scaled(c, 0.0) for c in whole]),
-            torch.zeros_like(first),
-            exact,
-            "A cotangent of zero gave a gradient.",
-            "Multiply every term by the cotangent.",
-        )
-        yield same(
-            "strided cotangent",
-            lambda: graph.backward([_strided(c) for c in whole]),
-            first,
-            2 * bound,
-            "A cotangent that is not contiguous gave another gradient.",
-            "Use reshape instead of view, and do not read memory in storage order.",
-        )
-        ones: list[Tensor | None] = [torch.ones_like(c) for c in subject.cotangents]
-        try:
-            plain = graph.backward(ones)
-            yield same(
-                "expanded cotangent",
-                lambda: graph.backward([_expanded(c) for c in subject.cotangents]),
-                plain,
-                2 * bound + 4 * engine.fmt.unit_roundoff * plain.abs(),
-                "A cotangent expanded from one number, as `sum()` gives it, led to another gradient.",
-                "Do not write into the cotangent, and use reshape instead of view.",
-            )
-        except MethodError as error:
-            yield Line("expanded cotangent", "fail", {}, f"{error}.", "Use reshape instead of view.")
-        if len(subject.slots) > 1:
-            yield from _one_input_at_a_time(subject, first, bound)
+def _ways(subject: Subject) -> tuple[Method, ...]:
+    return () if isinstance(backward_runs(subject), MethodError) else (by_reverse,)
 
 
-def _one_input_at_a_time(subject: Subject, first: Tensor, bound: Tensor) -> Iterator[Line]:
-    for place, slot in enumerate(subject.slots):
-        yield same(
-            f"only {slot.name} requires a gradient",
-            lambda place=place: Graph(subject, only=place).backward(list(subject.cotangents)),
-            first[slot.span],
-            2 * bound[slot.span],
-            "The gradient is another one when the other inputs require none.",
-            "Look at ctx.needs_input_grad: each answer must not depend on the others.",
-        )
+def _broken(title: str, lines: Sequence[Line]) -> list[Finding]:
+    return [
+        a_finding("GK601", f"{title}: {line.subject}: {line.reason}", line.advice, dict(line.measured))
+        for line in lines
+        if line.verdict == "fail"
+    ]
 
 
-def _scaled(cotangent: Tensor | None, factor: float) -> Tensor | None:
-    return None if cotangent is None else cotangent * factor
-
-
-def _strided(cotangent: Tensor | None) -> Tensor | None:
-    """The same values at every second place in memory."""
-    if cotangent is None:
-        return None
-    # One unused column more keeps rows apart, so that `view(-1)` fails on it as it does on a transposed tensor.
-    shape = cotangent.shape if cotangent.dim() else (1,)
-    room = torch.full((*shape[:-1], shape[-1] + 1, 2), torch.nan, dtype=cotangent.dtype, device=cotangent.device)
-    strided = room[..., :-1, 0]
-    strided.copy_(cotangent)
-    return strided if cotangent.dim() else strided[0]
-
-
-def _expanded(cotangent: Tensor) -> Tensor:
-    """Ones that share one place in memory."""
-    return torch.ones((), dtype=cotangent.dtype, device=cotangent.device).expand(cotangent.shape)
+def _undeclared(title: str, error: ChangedInputError) -> CheckResult:
+    """The result for a forward pass that changes an input without a word, after which no gradient of it is defined."""
+    fact = str(error).partition(";")[0]
+    line = Line(
+        "inputs left as they were",
+        "fail",
+        {},
+        f"{fact[:1].upper()}{fact[1:]} and does not declare it.",
+        "Write the result into a new tensor, or call ctx.mark_dirty(x) and return x.",
+    )
+    return CheckResult(title, [line], _broken(title, [line]))

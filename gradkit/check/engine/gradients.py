@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,13 +11,15 @@ from torch import Tensor
 from gradkit.check.engine.backward import Graph, by_outputs, same
 from gradkit.check.engine.bounds import FALSE_ALARM, REPLAYS
 from gradkit.check.engine.corners import explained_by_corners
-from gradkit.check.engine.errors import CheckInputError
+from gradkit.check.engine.errors import CheckInputError, ReplayError
 from gradkit.check.engine.judge import Measured, Reference, judge
 from gradkit.check.engine.methods import (
     FORWARD_REPLAYS,
     GOAL,
     Engine,
+    Method,
     MethodError,
+    backward_runs,
     build,
     by_forward,
     by_hand,
@@ -25,6 +27,7 @@ from gradkit.check.engine.methods import (
     random_directions,
     unit_vectors,
 )
+from gradkit.check.engine.not_compared import overwritten, unless_other_outputs, without_gradient
 from gradkit.check.engine.precision import format_of, short_name
 from gradkit.check.engine.random_state import random_state_kept
 from gradkit.check.engine.result import CheckResult, Line, nondeterminism
@@ -82,8 +85,10 @@ def gradients(
         methods: Any of `manual`, `reverse`, `forward`; `differences` is always the reference.
         order: 1 for the gradient, 2 for the gradient of the gradient along a random direction.
         cotangent: For outputs that are not one scalar: what they are contracted with, or `"random"`.
-        reference: The same function in another form, which the differences are taken of: for a point where `fn`
-            itself overflows or divides 0 by 0.
+        reference: What the differences are taken of instead. The same function in another form, for a point where `fn`
+            itself overflows or divides 0 by 0, or for a kernel that runs in a coarse dtype only; or the function
+            whose gradient the backward pass is meant to give, where that is not `fn`: the identity for a
+            straight-through estimator, `lambda x: -x` for a gradient reversal.
         seed: Of random directions, cotangents and roundings.
         elementwise: Up to this many input elements each is differenced by itself, at eight evaluations or more.
         replays: Computations with random rounding per bound, at least 4; more make tighter bounds.
@@ -120,14 +125,19 @@ def gradients(
             try:
                 subject = Subject(fn, inputs, cotangent=cotangent, seed=seed + 1)
             except MethodError as error:
-                return CheckResult(title, [_without_gradient("second order", error)])
+                return CheckResult(title, [without_gradient("second order", error)])
             reference = None
         state.restore()
         other = None
         if reference is not None:
             other = Subject(reference, inputs, dtype=dtype, device=device, cotangent=cotangent, seed=seed)
-        engine = build(subject, other, seed=seed, replays=replays, false_alarm=false_alarm)
-        return _examine(engine, manual, methods, elementwise, with_cotangent=cotangent is not None, title=title)
+        vectors, missing = _vectors(subject, manual, methods, with_cotangent=cotangent is not None)
+        ways = tuple(vectors.values())
+        engine = build(subject, other, seed=seed, replays=replays, false_alarm=false_alarm, methods=ways)
+        try:
+            return _examine(engine, vectors, missing, methods, elementwise, title=title)
+        except ReplayError as error:
+            return CheckResult(title, [without_gradient("differences", error)], [], subject.notes)
 
 
 def _check_arguments(
@@ -157,25 +167,40 @@ def _second_inputs(subject: Subject) -> list[Any]:
     return [*leaves, *(each.clone().requires_grad_() for each in subject.cotangents)]
 
 
+def _vectors(
+    subject: Subject, manual: Function | None, methods: Sequence[str], *, with_cotangent: bool
+) -> tuple[dict[str, Method], list[Line]]:
+    """The ways to the whole gradient that give one in the dtype of the check, and a line for each that does not."""
+    vectors: dict[str, Method] = {}
+    missing: list[Line] = []
+    if manual is not None and "manual" in methods:
+        vectors["manual"] = by_hand(manual, with_cotangent=with_cotangent)
+        vectors["manual"](subject, None)
+    if "reverse" in methods:
+        found = backward_runs(subject)
+        if isinstance(found, MethodError):
+            missing.append(without_gradient("reverse", found))
+        else:
+            vectors["reverse"] = by_reverse
+    return vectors, missing
+
+
 def _examine(
     engine: Engine,
-    manual: Function | None,
+    vectors: Mapping[str, Method],
+    missing: Sequence[Line],
     methods: Sequence[str],
     elementwise: int,
     *,
-    with_cotangent: bool,
     title: str,
 ) -> CheckResult:
     subject = engine.subject
-    lines: list[Line] = []
+    lines: list[Line] = list(missing)
     findings: list[Finding] = []
+    if subject.overwritten:
+        lines.append(overwritten(subject.overwritten))
     whole = subject.size <= elementwise
     directions = None if whole else random_directions(subject, DIRECTIONS, engine.seed)
-    vectors: dict[str, Callable[[Subject, torch.dtype | None], Tensor]] = {}
-    if manual is not None and "manual" in methods:
-        vectors["manual"] = by_hand(manual, with_cotangent=with_cotangent)
-    if "reverse" in methods:
-        vectors["reverse"] = by_reverse
     projected = {key: _along(compute, directions) for key, compute in vectors.items()}
     tests = max(1, subject.size if whole else DIRECTIONS) * max(1, len(vectors))
 
@@ -189,7 +214,7 @@ def _examine(
                 findings += finding
             measured[key] = engine.measure(compute, tests, value=value)
         except MethodError as error:
-            lines.append(_without_gradient(key, error))
+            lines.append(without_gradient(key, error))
     largest = max(
         (
             float(each.formula.nan_to_num(0.0, 0.0, 0.0).abs().max())
@@ -208,6 +233,9 @@ def _examine(
         cause = None
         if not bool(numbers.value.isfinite().all()):
             cause = engine.trace(lambda compute=vectors[key]: compute(subject, None))  # type: ignore[misc]
+        elif key == "reverse" and subject.backward_drew:
+            names = " and ".join(sorted(subject.backward_drew))
+            cause = f"the backward pass draws random numbers itself (generator: {names})"
         if directions is None:
             for slot in subject.slots:
                 lines.append(
@@ -216,6 +244,7 @@ def _examine(
                         numbers.at(slot.span),
                         reference.at(slot.span),
                         fmt=engine.fmt,
+                        fine=engine.fine,
                         shape=slot.shape,
                         cause=cause,
                         scale=size,
@@ -224,7 +253,13 @@ def _examine(
         else:
             lines.append(
                 judge(
-                    f"{key}, {len(directions)} directions", numbers, reference, fmt=engine.fmt, shape=None, cause=cause
+                    f"{key}, {len(directions)} directions",
+                    numbers,
+                    reference,
+                    fmt=engine.fmt,
+                    fine=engine.fine,
+                    shape=None,
+                    cause=cause,
                 )
             )
     if "reverse" in measured and len(subject.cotangents) > 1:
@@ -232,10 +267,11 @@ def _examine(
     if "forward" in methods:
         lines.append(_forward(engine, directions, reference))
     lines = [explained_by_corners(engine, line) for line in lines]
+    lines = unless_other_outputs(subject, lines)
     findings += _wrong(title, lines, subject)
     settings = {
         "dtype": short_name(subject.dtype),
-        "reference_dtype": short_name(engine.fine),
+        "reference_dtype": short_name(engine.reference_fine),
         "device": str(subject.device),
         "seed": engine.seed,
         "evaluations": subject.evaluations + (engine.reference.evaluations if engine.reference is not subject else 0),
@@ -252,12 +288,6 @@ def _along(
     return lambda subject, dtype: directions @ compute(subject, dtype)
 
 
-def _without_gradient(key: str, error: MethodError) -> Line:
-    if "once_differentiable" in str(error):
-        return Line(key, "skipped", {}, "The backward pass is declared once_differentiable.")
-    return Line(key, "fail", {}, f"No gradient: {error}.")
-
-
 def _repeated(
     engine: Engine, compute: Callable[[Subject, torch.dtype | None], Tensor], value: Tensor, title: str
 ) -> tuple[list[Line], list[Finding]]:
@@ -271,9 +301,8 @@ def _repeated(
     if apart <= 16 * engine.fmt.unit_roundoff * scale * value.numel() ** 0.5:
         # The order of additions on a parallel device; the bounds already allow for it.
         return [], [finding]
-    line = Line(
-        "reverse, repeated", "inconclusive", {"max_abs": apart}, "The gradient is not deterministic.", finding.remedy
-    )
+    reason = f"The same inputs and random state gave gradients {apart:.3g} apart."
+    line = Line("reverse, repeated", "inconclusive", {"max_abs": apart}, reason, finding.remedy)
     return [line], [finding]
 
 
@@ -322,7 +351,7 @@ def _forward(engine: Engine, directions: Tensor | None, reference: Reference) ->
     one_element = directions is None and subject.size <= FORWARD_DIRECTIONS
     shape = (subject.size,) if one_element else None
     named = "forward, every element" if one_element else f"forward, {len(rows)} directions"
-    return judge(named, numbers, target, fmt=engine.fmt, shape=shape)
+    return judge(named, numbers, target, fmt=engine.fmt, fine=engine.fine, shape=shape)
 
 
 def _wrong(title: str, lines: Sequence[Line], subject: Subject) -> list[Finding]:

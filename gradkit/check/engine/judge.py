@@ -25,6 +25,7 @@ class Reference:
         left: Slopes from below.
         right: Slopes from above.
         kink: Where the two do not meet.
+        raised: What the function raised beside the point, if it did.
     """
 
     value: Tensor
@@ -32,20 +33,23 @@ class Reference:
     left: Tensor
     right: Tensor
     kink: Tensor
+    raised: str | None = None
 
     @classmethod
-    def of(cls, found: Sequence[Difference], device: torch.device) -> Reference:
+    def of(cls, found: Sequence[Difference], device: torch.device, raised: str | None = None) -> Reference:
         """The reference from differences, in their order."""
 
         def column(name: str) -> Tensor:
             return torch.tensor([getattr(each, name) for each in found], dtype=torch.float64, device=device)
 
         kink = torch.tensor([each.kink for each in found], dtype=torch.bool, device=device)
-        return cls(column("value"), column("error"), column("left"), column("right"), kink)
+        return cls(column("value"), column("error"), column("left"), column("right"), kink, raised)
 
     def at(self, part: slice) -> Reference:
         """The reference for some of the elements."""
-        return Reference(*(each[part] for each in (self.value, self.error, self.left, self.right, self.kink)))
+        return Reference(
+            self.value[part], self.error[part], self.left[part], self.right[part], self.kink[part], self.raised
+        )
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,7 @@ def judge(
     reference: Reference,
     *,
     fmt: Format,
+    fine: torch.dtype,
     shape: Sequence[int] | None,
     cause: str | None = None,
     scale: float = 0.0,
@@ -86,8 +91,9 @@ def judge(
         measured: What the method gave, `(k,)`.
         reference: What it should be.
         fmt: Format of the check, for ULPs.
+        fine: The dtype in which the formula was computed.
         shape: To turn the flat place of an element into an index; None for random directions.
-        cause: What made the result non-finite, if it was traced.
+        cause: What made the result non-finite or another one, if it was found out.
         scale: Natural size of the derivatives, where sums of them may cancel; at least the largest of them counts.
     """
     if measured.value.numel() == 0:
@@ -132,7 +138,7 @@ def judge(
         "formula_bound": float(formula_bound[place]),
     }
     numbers["kind"] = kind or "within"
-    verdict, reason, advice = _words(kind, numbers, reference, place, int(where.sum()), fmt, cause)
+    verdict, reason, advice = _words(kind, numbers, reference, place, int(where.sum()), fmt, fine, cause)
     return Line(subject, verdict, numbers, reason, advice)
 
 
@@ -161,9 +167,17 @@ def _index(place: int, shape: Sequence[int] | None) -> tuple[int, ...] | None:
 
 
 def _words(
-    kind: str, n: dict[str, Any], reference: Reference, place: int, count: int, fmt: Format, cause: str | None
+    kind: str,
+    n: dict[str, Any],
+    reference: Reference,
+    place: int,
+    count: int,
+    fmt: Format,
+    fine: torch.dtype,
+    cause: str | None,
 ) -> tuple[Verdict, str, str]:
-    name = short_name(fmt.dtype)
+    name, finer = short_name(fmt.dtype), short_name(fine)
+    only = fine is fmt.dtype and fine is not torch.float64
     at = f"at {n['index']}" if n["index"] is not None else "along a random direction"
     several = f" ({count} of {n['elements']} elements)" if count > 1 else ""
     if kind == "non-finite":
@@ -174,23 +188,27 @@ def _words(
             f"Use a form that stays finite in {name} at this point.",
         )
     if kind == "formula":
+        wrong = "the formula is wrong" + (
+            ", whatever the dtype" if fine is torch.float64 else f" in {finer}, the finest dtype it ran in"
+        )
         return (
             "fail",
             f"{n['value']:.6g} {at} where the derivative is {n['reference']:.6g}: off by {n['formula_error']:.3g},"
-            f" the bound is {n['formula_bound']:.3g}{several}; the formula is wrong, whatever the dtype.",
+            f" the bound is {n['formula_bound']:.3g}{several}; {cause or wrong}.",
             "",
         )
     if kind == "rounding":
         return (
             "fail",
             f"{n['value']:.6g} {at} where the derivative is {n['reference']:.6g}: in {name} rounding explains at most"
-            f" {n['bound']:.3g}{several}; the formula holds in a finer dtype.",
+            f" {n['bound']:.3g}{several}; the formula holds in a finer dtype, {finer}.",
             f"Look for code that depends on the dtype, or for a value stored in a coarser one than {name}.",
         )
     if kind == "undefined":
+        seen = f"raised {reference.raised}" if reference.raised else "is not finite"
         return (
             "inconclusive",
-            f"The function is not finite at or right beside the point {at}{several}, so no difference can be taken.",
+            f"The function {seen} at or right beside the point {at}{several}, so no difference can be taken.",
             "Move the point, or give reference=FUNCTION, the same function in a form that is finite there.",
         )
     if kind == "kink":
@@ -206,11 +224,20 @@ def _words(
             f"The result is finite, but other roundings of the same {name} operations give inf or nan{several}.",
             f"Use a form that does not depend on how {name} rounds.",
         )
-    if kind == "blunt":
+    if kind == "blunt" and only:
         return (
             "inconclusive",
-            f"Rounding in {name} can move the derivative by {n['bound']:.3g}, more than its size{several};"
-            " the formula holds in a finer dtype.",
-            "Every digit is lost to rounding here: use a form that does not cancel, or a finer dtype.",
+            f"{name} is the finest dtype it ran in, and differences in {name} are good to {n['bound']:.3g} at best,"
+            f" more than the size of the derivative{several}.",
+            "Give reference=FUNCTION, the same function in a form that runs in float64.",
+        )
+    if kind == "blunt":
+        held = "" if fine is fmt.dtype else f" the formula holds in a finer dtype, {finer}."
+        return (
+            "inconclusive",
+            f"Rounding in {name} can move the derivative by {n['bound']:.3g}, more than its size{several}"
+            + (f";{held}" if held else "."),
+            "Every digit is lost to rounding here: use a form that does not cancel"
+            + (", or a finer dtype." if name != "float64" else "."),
         )
     return "pass", "", ""

@@ -5,20 +5,23 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from gradkit.check.engine.bounds import FALSE_ALARM, REPLAYS, Spread, spread
+from gradkit.check.engine.bounds import FALSE_ALARM, REPLAYS, SIMULATED_BITS, Spread, spread
 from gradkit.check.engine.differences import LEVELS, STARTS, Difference, derivative
-from gradkit.check.engine.errors import CheckInputError, MethodError
+from gradkit.check.engine.errors import CheckInputError, MethodError, own_computation
 from gradkit.check.engine.judge import Measured, Reference
 from gradkit.check.engine.leaves import first_line
 from gradkit.check.engine.precision import FORMATS, Format, format_of, short_name
-from gradkit.check.engine.replay import FirstNonFinite, LowestPrecision
+from gradkit.check.engine.replay import FirstNonFinite, LowestPrecision, RandomRounding
 from gradkit.check.engine.subject import Function, Subject
+
+Method = Callable[[Subject, "torch.dtype | None"], Tensor]
+"""A way to the gradient in a dtype; None stands for that of the check."""
 
 GOAL = 1e-9
 """Error of a difference, relative to the largest derivative, that ends the search for a better step."""
@@ -34,9 +37,11 @@ class Engine:
     Attributes:
         subject: The function whose gradient is checked.
         reference: The function the differences are taken of, usually the same.
-        fine: Dtype of the differences and of the formulas.
+        fine: Dtype of the formulas: the finest in which forward and backward run.
         bits: Significand bits the function really computes with in the dtype of the check.
         fine_bits: The same in the fine dtype.
+        reference_fine: Dtype of the differences.
+        reference_bits: Significand bits the reference function really computes with in it.
         seed: Of the random roundings and directions.
         replays: How many per bound.
         false_alarm: Probability that rounding alone fails the check.
@@ -47,6 +52,8 @@ class Engine:
     fine: torch.dtype
     bits: int
     fine_bits: int
+    reference_fine: torch.dtype
+    reference_bits: int
     seed: int
     replays: int = REPLAYS
     false_alarm: float = FALSE_ALARM
@@ -81,7 +88,8 @@ class Engine:
             MethodError: It gives no gradient.
         """
         value = compute(self.subject, None) if value is None else value
-        formula = value if self.same else compute(self.subject, self.fine)
+        with own_computation(f"computing it in {short_name(self.fine)}"):
+            formula = value if self.same else compute(self.subject, self.fine)
         fine_fmt = FORMATS[self.fine]
         fine_spread = self.spread(lambda: compute(self.subject, self.fine), formula, self.fine_bits, fine_fmt, replays)
         formula_rounding = fine_spread.bound(fine_fmt, tests=tests, false_alarm=self.false_alarm)
@@ -101,11 +109,11 @@ class Engine:
     def noise(self) -> tuple[Tensor, Tensor]:
         """The outputs of the reference function, and the bound of the rounding error of each; `(m,)` both."""
         subject = self.reference
-        center = subject.values(self.fine)
+        fine, fmt = self.reference_fine, FORMATS[self.reference_fine]
+        center = subject.values(fine)
         count = min(self.replays, FORWARD_REPLAYS)
-        fmt = FORMATS[self.fine]
         found = spread(
-            subject, lambda: subject.values(self.fine), center, self.fine_bits, fmt, seed=self.seed, replays=count
+            subject, lambda: subject.values(fine), center, self.reference_bits, fmt, seed=self.seed, replays=count
         )
         return center, found.bound(fmt, tests=center.numel(), false_alarm=self.false_alarm)
 
@@ -129,15 +137,24 @@ class Engine:
         """
         subject = self.reference
         at_point, noises = noise or self.noise()
+        raised: list[str] = []
+
+        def evaluate(x: Tensor) -> Tensor:
+            try:
+                return subject.values(self.reference_fine, x)
+            except Exception as error:  # outside of its domain, say: there is no value at that point
+                raised.append(f"{type(error).__name__}: {first_line(error)}")
+                return torch.full_like(at_point, torch.nan)
+
         found: list[Difference] = [
             derivative(
-                lambda x: subject.values(self.fine, x),
+                evaluate,
                 subject.point,
                 at_point,
                 direction,
                 weights=subject.weights,
                 noise=noises,
-                unit=2.0**-self.fine_bits,
+                unit=2.0**-self.reference_bits,
                 size=size,
                 goal=goal,
                 levels=levels,
@@ -145,12 +162,12 @@ class Engine:
             )
             for direction, size in directions
         ]
-        return Reference.of(found, subject.device)
+        return Reference.of(found, subject.device, raised[0] if raised else None)
 
     def trace(self, compute: Callable[[], Tensor]) -> str | None:
-        """The first operator that turned finite numbers into an infinity or NaN, in words."""
+        """The first operator that turned finite numbers into an infinity or NaN, in words; None if it was not seen."""
         mode = FirstNonFinite()
-        with self.subject.computing_under(mode):
+        with self.subject.computing_under(mode), suppress(Exception):
             compute()
         return mode.found
 
@@ -162,15 +179,26 @@ def build(
     seed: int,
     replays: int = REPLAYS,
     false_alarm: float = FALSE_ALARM,
+    methods: Sequence[Method] = (),
 ) -> Engine:
-    """An engine for the subject, with the finest dtype its function runs in.
+    """An engine for the subject, with the finest dtype its function and all of the methods run in.
+
+    Args:
+        subject: What is checked.
+        reference: What the differences are taken of; None for the subject itself.
+        seed: Of the random roundings and directions.
+        replays: Computations with random rounding per bound.
+        false_alarm: Probability that rounding alone fails the check.
+        methods: Ways to the gradient that run in the dtype of the check; none for forward evaluations alone.
 
     Raises:
         CheckInputError: The reference function returns something else than the function.
     """
-    differenced = reference or subject
-    fine, fine_bits = _finest(subject, differenced)
-    bits = subject.bits
+    fine, fine_bits = finest(subject, methods, seed)
+    if reference is None:
+        reference_fine, reference_bits = fine, fine_bits
+    else:
+        reference_fine, reference_bits = finest(reference, (), seed)
     if fine_bits < FORMATS[fine].bits:
         subject.notes.append(
             f"the function computes with {fine_bits} significand bits inside, even on {short_name(fine)}"
@@ -180,28 +208,76 @@ def build(
         tuple(each.shape) for each in subject.outputs_like
     ]:
         raise CheckInputError("reference returns outputs of other shapes than the function.")
-    return Engine(subject, differenced, fine, bits, fine_bits, seed, replays, false_alarm)
+    return Engine(
+        subject,
+        reference or subject,
+        fine,
+        subject.bits,
+        fine_bits,
+        reference_fine,
+        reference_bits,
+        seed,
+        replays,
+        false_alarm,
+    )
 
 
-def _finest(subject: Subject, reference: Subject) -> tuple[torch.dtype, int]:
-    """float64 when the function runs in it, else float32, else the dtype of the check; and the bits it works with."""
+def finest(subject: Subject, methods: Sequence[Method], seed: int) -> tuple[torch.dtype, int]:
+    """The finest dtype in which the function, the methods and a replay with random rounding run; and its real bits.
+
+    float64, else float32, else the dtype of the check. Why a finer one was passed over becomes a note.
+    """
     for candidate in (torch.float64, torch.float32):
         if FORMATS[candidate].bits <= format_of(subject.dtype).bits:
             break
         probe = LowestPrecision()
+        name = short_name(candidate)
+        what = f"the function does not run in {name}"
         try:
             with subject.computing_under(probe), quiet():
                 subject.values(candidate)
-            if reference is not subject:
-                reference.values(candidate)
-        except CheckInputError:
-            raise
-        except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
-            # A weight or a kernel of a fixed dtype inside; the differences are then taken in a coarser one.
-            subject.notes.append(f"the function does not run in {short_name(candidate)}: {first_line(error)}.")
+            what = f"the backward pass does not run in {name}"
+            with quiet():
+                for compute in methods:
+                    compute(subject, candidate)
+            what = f"a replay with random rounding does not run in {name}"
+            rounding = RandomRounding(
+                SIMULATED_BITS, FORMATS[torch.float64], torch.Generator(device=subject.device).manual_seed(seed)
+            )
+            with subject.computing_under(rounding), quiet():
+                methods[0](subject, candidate) if methods else subject.values(candidate)
+        except Exception as error:
+            # A weight or a kernel of a fixed dtype inside; what is compared is then computed in a coarser one.
+            subject.notes.append(f"{what}: {first_line(error)}; a coarser dtype is used.")
             continue
         return candidate, min(probe.bits, FORMATS[candidate].bits)
     return subject.dtype, subject.bits
+
+
+def backward_runs(subject: Subject) -> Tensor | MethodError:
+    """The gradient by reverse mode in the dtype of the check, or why there is none.
+
+    Raises:
+        CheckInputError: It runs in the dtype that was given and not in the one that was asked for.
+    """
+    try:
+        return by_reverse(subject, None)
+    except MethodError as error:
+        given = subject.as_given()
+        if given is not None and _runs(given):
+            raise CheckInputError(
+                f"the backward pass runs in {short_name(given.dtype)} and not in {short_name(subject.dtype)}, which was"
+                f" asked for: {first_line(error)}."
+            ) from error
+        return error
+
+
+def _runs(subject: Subject) -> bool:
+    try:
+        by_reverse(subject, None)
+    except MethodError:
+        return False
+    return True
 
 
 @contextmanager

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
@@ -34,7 +33,7 @@ def model_subject(
         **{name: each.detach() for name, each in twin.named_parameters() if not each.requires_grad},
         **{name: each.detach().clone() for name, each in twin.named_buffers()},
     }
-    holder = _LossOf(twin, loss_fn)
+    place = Places(twin)
     own = format_of(next(iter(trainable.values())).dtype).dtype
 
     def loss(**parameters: Tensor) -> Any:
@@ -47,24 +46,34 @@ def model_subject(
             follow = now is not own and value.is_floating_point()
             return value.detach().to(now, copy=True) if follow else value.detach().clone()
 
-        state = {f"model.{name}": each for name, each in parameters.items()}
-        state |= {f"model.{name}": cast(each) for name, each in fixed.items()}
-        return torch.func.functional_call(holder, state, (tree_map(cast, batch),))
+        place.put({**parameters, **{name: cast(each) for name, each in fixed.items()}})
+        return loss_of(loss_fn, twin, tree_map(cast, batch))
 
-    return Subject(loss, trainable, cotangent=cotangent)
+    return Subject(loss, trainable, cotangent=cotangent, owned=True)
 
 
-class _LossOf(nn.Module):
-    """The loss as a module, so that its parameters can be exchanged for one call."""
+class Places:
+    """Where the parameters and buffers of a model lie, shared ones under each of their names.
 
-    def __init__(self, model: nn.Module, loss_fn: LossFunction) -> None:
-        super().__init__()
-        self.model = model
-        self.loss_fn = loss_fn
-        self.training = model.training
+    What is put there stays until the next time, so that a checkpoint finds it when it computes its part again in the
+    backward pass; `torch.func.functional_call` would have put the model's own tensors back by then.
+    """
 
-    def forward(self, batch: Any) -> Any:
-        return loss_of(self.loss_fn, self.model, batch)
+    def __init__(self, model: nn.Module) -> None:
+        first: dict[int, str] = {}
+        self._held: list[tuple[dict[str, Any], str, str]] = []
+        for prefix, module in model.named_modules(remove_duplicate=True):
+            for holder in (module._parameters, module._buffers):
+                for key, tensor in holder.items():
+                    if tensor is not None:
+                        name = first.setdefault(id(tensor), f"{prefix}.{key}" if prefix else key)
+                        self._held.append((holder, key, name))
+
+    def put(self, tensors: Mapping[str, Tensor]) -> None:
+        """Let the model compute with these; those without a tensor here stay."""
+        for holder, key, name in self._held:
+            if name in tensors:
+                holder[key] = tensors[name]
 
 
 def loss_of(loss_fn: LossFunction, model: nn.Module, batch: Any) -> Any:

@@ -11,9 +11,19 @@ from torch import Tensor, nn
 
 from gradkit.check.engine.bounds import FALSE_ALARM
 from gradkit.check.engine.corners import explained_by_corners
+from gradkit.check.engine.errors import CheckInputError, MethodError, ReplayError, own_computation
 from gradkit.check.engine.judge import Measured, Reference, judge
-from gradkit.check.engine.methods import Engine, MethodError, build, by_reverse, quiet, random_directions, typical_size
+from gradkit.check.engine.methods import (
+    Engine,
+    backward_runs,
+    build,
+    by_reverse,
+    quiet,
+    random_directions,
+    typical_size,
+)
 from gradkit.check.engine.model_subject import LossFunction, model_subject, parameter_name
+from gradkit.check.engine.not_compared import unless_other_outputs, without_gradient
 from gradkit.check.engine.precision import FORMATS, short_name
 from gradkit.check.engine.random_state import random_state_kept
 from gradkit.check.engine.result import CheckResult, Line, nondeterminism
@@ -91,9 +101,23 @@ def module(
     title = f"gradients of {type(model).__name__}"
     with random_state_kept():
         subject = model_subject(model, loss_fn, batch)
-        engine = build(subject, None, seed=seed, replays=replays, false_alarm=false_alarm)
-        count = directions_for(miss_probability)
-        return _examined(engine, random_directions(subject, count, seed), title)
+        if subject.overwritten:
+            names = ", ".join(subject.overwritten)
+            raise CheckInputError(f"the forward pass changes {names} in place, so no difference can be taken.")
+        found = backward_runs(subject)
+        ways = () if isinstance(found, MethodError) else (by_reverse,)
+        engine = build(subject, None, seed=seed, replays=replays, false_alarm=false_alarm, methods=ways)
+        if isinstance(found, MethodError):
+            return _without(engine, title, without_gradient("reverse", found))
+        directions = random_directions(subject, directions_for(miss_probability), seed)
+        try:
+            return _examined(engine, found, directions, title)
+        except ReplayError as error:
+            return _without(engine, title, without_gradient("reverse", error))
+
+
+def _without(engine: Engine, title: str, line: Line) -> CheckResult:
+    return CheckResult(title, [line], _findings(title, [line], engine), engine.subject.notes, _settings(engine, 0))
 
 
 def _balanced(subject: Subject, directions: Tensor, gradient: Tensor) -> Tensor:
@@ -115,17 +139,13 @@ def _balanced(subject: Subject, directions: Tensor, gradient: Tensor) -> Tensor:
     return balanced
 
 
-def _examined(engine: Engine, directions: Tensor, title: str) -> CheckResult:
+def _examined(engine: Engine, gradient: Tensor, directions: Tensor, title: str) -> CheckResult:
     subject = engine.subject
-    try:
-        gradient = by_reverse(subject, None)
-        again = by_reverse(subject, None)
+    again = by_reverse(subject, None)
+    with own_computation(f"the backward pass in {short_name(engine.fine)}"):
         outputs, formula = subject.reverse(engine.fine)
-        directions = _balanced(subject, directions, formula)
-        measured, noise = _measured(engine, directions, gradient, outputs, formula)
-    except MethodError as error:
-        line = Line("reverse", "fail", {}, f"No gradient: {error}.")
-        return CheckResult(title, [line], _findings(title, [line], engine), subject.notes, _settings(engine, 0))
+    directions = _balanced(subject, directions, formula)
+    measured, noise = _measured(engine, directions, gradient, outputs, formula)
     goal = GOAL * float(measured.formula.nan_to_num(0.0, 0.0, 0.0).abs().max())
     steps = ((each, 1.0) for each in directions)
     reference = engine.differences(steps, goal, levels=LEVELS, starts=STARTS, noise=noise)
@@ -139,14 +159,15 @@ def _examined(engine: Engine, directions: Tensor, title: str) -> CheckResult:
         measured,
         reference,
         fmt=engine.fmt,
+        fine=engine.fine,
         shape=None,
         cause=cause,
         scale=natural,
     )
     if line.measured["kind"] == "blunt":
         measured, _ = _measured(engine, directions, gradient, outputs, formula, replays=SHARPER * engine.replays)
-        line = judge(line.subject, measured, reference, fmt=engine.fmt, shape=None, scale=natural)
-    line = explained_by_corners(engine, line)
+        line = judge(line.subject, measured, reference, fmt=engine.fmt, fine=engine.fine, shape=None, scale=natural)
+    line = unless_other_outputs(subject, [explained_by_corners(engine, line)])[0]
     used = subject.evaluations
     lines, findings = [line], []
     if (repeated := nondeterminism(title, gradient, again)) is not None:

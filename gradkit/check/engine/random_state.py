@@ -90,7 +90,8 @@ class RandomTape(TorchDispatchMode):
     """Plays the random numbers of one evaluation to every other one, whatever their dtype.
 
     `torch.randn_like(x)` draws different numbers in float32 and float64 from one seed; a function that calls it would
-    be two functions. The first evaluation records; later ones replay as long as shape and operator agree.
+    be two functions. The first evaluation records; later ones replay as long as shape and operator agree. A checkpoint
+    that computes its part again puts the random state back first, so each draw is known by the state it began with.
     """
 
     def __init__(self) -> None:
@@ -98,10 +99,23 @@ class RandomTape(TorchDispatchMode):
         self.drawn: list[tuple[str, Tensor]] = []
         self.recording = True
         self._next = 0
+        self._begun_with: dict[bytes, int] = {}
+        self._again = False
 
     def rewind(self) -> None:
         """Start over; from the second call on the tape replays."""
         self._next = 0
+        self._begun_with.clear()
+
+    @contextmanager
+    def recomputing(self) -> Iterator[None]:
+        """A backward pass: a draw that begins with a state of the forward gives that one's numbers; others are new."""
+        self._again = True
+        try:
+            with self:
+                yield
+        finally:
+            self._again = False
 
     def stop_recording(self) -> None:
         """Replay from now on."""
@@ -111,16 +125,33 @@ class RandomTape(TorchDispatchMode):
         kwargs = kwargs or {}
         name = func.__name__
         drawing = torch.Tag.nondeterministic_seeded in func.tags and not name.startswith(DEPENDS_ON_INPUT)
+        state = _generator_state(args, kwargs) if drawing else b""
         out = func(*args, **kwargs)
         if not drawing or not isinstance(out, Tensor) or not out.is_floating_point():
+            return out
+        if self._again:
+            place = self._begun_with.get(state)
+            if place is not None and self.drawn[place][0] == name and self.drawn[place][1].shape == out.shape:
+                out.copy_(self.drawn[place][1])
             return out
         if self.recording:
             self.drawn.append((name, out.detach().clone()))
             return out
         if self._next < len(self.drawn):
             recorded_name, recorded = self.drawn[self._next]
+            self._begun_with.setdefault(state, self._next)
             self._next += 1
             if recorded_name == name and recorded.shape == out.shape:
                 # In place: operators such as `bernoulli_` return the tensor they filled.
                 out.copy_(recorded)
         return out
+
+
+def _generator_state(args: Any, kwargs: Any) -> bytes:
+    """The state of the generator that an operator is about to draw from."""
+    own = kwargs.get("generator")
+    if own is not None:
+        return bytes(own.get_state().numpy().tobytes())
+    cuda = any(isinstance(each, Tensor) and each.is_cuda for each in args) or "cuda" in str(kwargs.get("device"))
+    state = torch.cuda.get_rng_state() if cuda else torch.get_rng_state()
+    return bytes(state.numpy().tobytes())

@@ -54,7 +54,9 @@ def nondeterminism(title: str, value: Tensor, again: Tensor) -> Finding | None:
     return finding(
         "GK606",
         f"{title}: the same inputs and random state gave gradients {apart:.3g} apart.",
-        "Draw random numbers from torch's generators, or call torch.use_deterministic_algorithms(True).",
+        "It may come from random numbers of a generator that is not torch's, NumPy's or Python's own, from state that a"
+        " call leaves behind, or from the order of additions on a parallel device"
+        " (torch.use_deterministic_algorithms).",
         {"largest_difference": apart},
     )
 

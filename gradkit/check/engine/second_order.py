@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gradkit.check.engine.errors import MethodError
+from gradkit.check.engine.leaves import first_line
 from gradkit.check.engine.subject import Function, Subject
 
 
@@ -27,13 +28,17 @@ def first_gradient(subject: Subject) -> Function:
             pairs = [(each, c) for each, c in zip(outputs, cotangents, strict=True) if each.requires_grad]
             if not pairs:
                 return tuple(torch.zeros_like(each) for each in wanted)
-            found = torch.autograd.grad(
-                [each for each, _ in pairs],
-                wanted,
-                [c.to(each.dtype) for each, c in pairs],
-                create_graph=True,
-                allow_unused=True,
-            )
+            try:
+                found = torch.autograd.grad(
+                    [each for each, _ in pairs],
+                    wanted,
+                    [c.to(each.dtype) for each, c in pairs],
+                    create_graph=True,
+                    allow_unused=True,
+                )
+            except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
+                told = f"the backward pass raised {type(error).__name__}: {first_line(error)}"
+                raise MethodError(f"{told} while its own graph was recorded") from error
             if any(g is not None and type(g.grad_fn).__name__ == "Error" for g in found):
                 # torch cuts the graph there, and `autograd.grad` then reports zeros without a word.
                 raise MethodError("the backward pass is declared once_differentiable")

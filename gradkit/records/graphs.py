@@ -51,7 +51,6 @@ class Retention(Record):
         option: `retain_graph` or `create_graph`, the option that kept the graph.
         count: Backward calls of that line in a row whose graph was freed without a second use.
         nodes: Nodes of the last such graph.
-        other_calls: A differentiation that has not run yet may follow while such a graph is alive.
         location: The user's line of the backward.
     """
 
@@ -59,7 +58,6 @@ class Retention(Record):
     option: str
     count: int
     nodes: int = 0
-    other_calls: bool = False
     location: Location | None = None
 
 

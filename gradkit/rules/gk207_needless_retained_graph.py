@@ -4,10 +4,8 @@ Reports:    a line whose backward calls with `retain_graph=True` or `create_grap
             without a second differentiation through them.
 Why:        the saved tensors of the whole graph stay in memory until the loss is freed, and the option hides the error
             torch raises when a graph is kept over steps by mistake.
-Quiet when: a later backward or `autograd.grad` of any kind goes through the graph or through the gradients made with
-            it, even once; for a hundred calls, while a differentiation that has not run yet may still follow, as far as
-            the source tells: below it, in its loop or in a function mentioned there, by its name, by a variable that
-            holds it or looked up when it runs, not in another branch.
+Quiet when: a later backward or `autograd.grad` of any kind goes through a graph of that line, or through the gradients
+            made with it, even once.
 Remedy:     Leave the option out; if torch then reports a second backward through a freed graph, detach what is carried
             over from the step before.
 Source:     PyTorch API reference, `torch.Tensor.backward`: retain_graph "in nearly all cases setting this option to
@@ -30,16 +28,14 @@ class NeedlessRetainedGraph(Rule[Retention], code="GK207", severity=Severity.WAR
 
     Attributes:
         repeats: Backward calls of one line in a row that kept their graph for nothing (docs/contract.md).
-        repeats_conditional: The same while a differentiation that has not run yet may still follow.
     """
 
-    repeats: int = 5
-    repeats_conditional: int = 100
+    repeats: int = 20
 
     def check(self, records: Sequence[Retention]) -> Iterator[Finding]:
         """Yield a finding when the count reaches the threshold, and once more for each further graph."""
         now = records[-1]
-        if now.count < (self.repeats_conditional if now.other_calls else self.repeats):
+        if now.count < self.repeats:
             return
         yield self.finding(
             step=now.step,
@@ -49,5 +45,5 @@ class NeedlessRetainedGraph(Rule[Retention], code="GK207", severity=Severity.WAR
                 " nothing went through it again."
             ),
             cost="The tensors saved for backward stay in memory until the loss is freed.",
-            evidence={"option": now.option, "count": now.count, "nodes": now.nodes, "other_calls": now.other_calls},
+            evidence={"option": now.option, "count": now.count, "nodes": now.nodes},
         )

@@ -37,12 +37,12 @@ def train(steps, penalty, create):
 
 
 def main():
-    return train(101, penalty=False, create=True)
+    return train(24, penalty=False, create=True)
 
 
 def repaired():
-    return train(9, penalty=False, create=False)
+    return train(24, penalty=False, create=False)
 
 
 def healthy_penalty_reads_the_gradient_graph():
-    return train(9, penalty=True, create=True)
+    return train(24, penalty=True, create=True)

@@ -27,7 +27,7 @@ class Gan:
         self.of_generator.step()
 
     def fit(self):
-        for _ in range(10):
+        for _ in range(24):
             fake = self.generator(torch.randn(4, 2))
             self.critic_step(fake)
             self.generator_step(fake)

@@ -3,14 +3,14 @@
 import torch
 from torch import nn
 
-FIRST_STEP = 5
+FIRST_STEP = 20
 
 
 def train(**options):
     torch.manual_seed(1)
     model = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 1))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    for _ in range(9):
+    for _ in range(24):
         x = torch.randn(16, 5)
         loss = (model(x) - x.sum(1, keepdim=True)).pow(2).mean()
         optimizer.zero_grad()
@@ -45,7 +45,7 @@ def faulty_beside_branches_that_do_not_run():
     model = nn.Linear(5, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     mode = "plain"
-    for _ in range(9):
+    for _ in range(24):
         x = torch.randn(16, 5)
         loss = (model(x) - x.sum(1, keepdim=True)).pow(2).mean()
         optimizer.zero_grad()
@@ -62,7 +62,7 @@ def repaired_beside_branches_that_do_not_run():
     torch.manual_seed(1)
     model = nn.Linear(5, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    for _ in range(9):
+    for _ in range(24):
         x = torch.randn(16, 5)
         optimizer.zero_grad()
         update((model(x) - x.sum(1, keepdim=True)).pow(2).mean(), adversarial=False)
@@ -74,7 +74,7 @@ def healthy_second_use_every_twentieth_step():
     torch.manual_seed(1)
     model = nn.Linear(5, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    for step in range(1, 19):
+    for step in range(1, 43):
         x = torch.randn(16, 5)
         loss = (model(x) - x.sum(1, keepdim=True)).pow(2).mean()
         optimizer.zero_grad()

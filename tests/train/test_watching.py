@@ -32,6 +32,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     ),
     "eval_mode_left_on": ("model=mlp", "model.batch_norm=true", "trainer.epochs=6"),
     "frozen_lr": ("trainer.epochs=12",),
+    "needless_retain": ("trainer.epochs=12",),
     "huge_lr": ("model=mlp", "optimizer=adam", "trainer.epochs=12"),
     "scheduler_first": ("schedule=one_cycle",),
     "frozen_moves": ("model=mlp", "trainer.epochs=8", "fault.after=4"),

@@ -6,10 +6,9 @@ unreached proves that the graph was kept for nothing: whatever could still have 
 
 from __future__ import annotations
 
-import sys
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import CodeType
 from typing import Any
 
@@ -17,7 +16,6 @@ from torch import Tensor
 
 from gradkit.observe.observer import Observer
 from gradkit.observe.program.sites import Site, find_site
-from gradkit.observe.source.ahead import Stack, may_differentiate_again
 from gradkit.observe.source.places import locate
 from gradkit.observe.tensors import graph
 from gradkit.observe.tensors.known import KnownSet
@@ -31,8 +29,6 @@ FIRST_SLEEP = 64
 """Backward calls of the first sleep; each later one is four times as long."""
 MAX_OPEN = 64
 """Retained graphs followed at one time."""
-MAX_STACKS = 4
-"""Ways to one line of which the source is read for what may follow."""
 
 
 @dataclass(slots=True)
@@ -52,10 +48,6 @@ class _Line:
     site: Site
     option: str
     unused: int = 0
-    stacks: set[Stack] = field(default_factory=set)
-    other_calls: bool = False
-    read: tuple[int, int, int] | None = None
-    """How many ways here, differentiations and modules there were when the source was read for `other_calls`."""
 
 
 class NeedlessRetention(Observer):
@@ -69,7 +61,6 @@ class NeedlessRetention(Observer):
         self._open: list[_Kept] = []
         self._lines: dict[tuple[CodeType | None, int], _Line] = {}
         self._settled: set[tuple[CodeType | None, int]] = set()
-        self._ran: set[tuple[CodeType | None, int]] = set()
         self._created: tuple[list[Any], graph.Mark] | None = None
         self._unseen = 0
         self._looked = 0
@@ -80,7 +71,6 @@ class NeedlessRetention(Observer):
         """See what this backward goes through, and follow its graph if it is to be kept."""
         nodes = graph.roots_of(roots)
         site = find_site()
-        self._ran.add((site.code, site.instruction))
         if self._open:
             self._look(nodes)
         if retain_graph or create_graph:
@@ -105,8 +95,6 @@ class NeedlessRetention(Observer):
         """Gradients that are returned are a use like any other."""
         if self._open:
             self._look(graph.roots_of(roots))
-        site = find_site()
-        self._ran.add((site.code, site.instruction))
 
     # --- following ------------------------------------------------------------------------------------------------
 
@@ -115,9 +103,7 @@ class NeedlessRetention(Observer):
         if place in self._settled or len(self._open) >= MAX_OPEN or not nodes:
             return
         option = "create_graph" if create_graph else "retain_graph"
-        line = self._lines.setdefault(place, _Line(site, option))
-        if len(line.stacks) < MAX_STACKS:
-            line.stacks.add(Stack.of(sys._getframe()))
+        self._lines.setdefault(place, _Line(site, option))
         mark = graph.Mark()
         every = list(graph.walk(nodes))
         leaves = [leaf for node in every if (leaf := graph.leaf_of(node)) is not None]
@@ -162,22 +148,10 @@ class NeedlessRetention(Observer):
                 option=line.option,
                 count=line.unused,
                 nodes=kept.nodes,
-                other_calls=self._may_differentiate_again(line),
                 location=location,
             ),
             source=kept.place,
         )
-
-    def _may_differentiate_again(self, line: _Line) -> bool:
-        """Whether the source has something that may still use the graphs of a line; read anew when it may have changed.
-
-        Reading takes milliseconds, in a program of many files hundreds of them: too much for every step.
-        """
-        now = (len(line.stacks), len(self._ran), len(sys.modules))
-        if line.read != now:
-            line.read = now
-            line.other_calls = any(may_differentiate_again(stack, self._ran) for stack in line.stacks)
-        return line.other_calls
 
     def stop(self) -> None:
         """Settle the last graphs that are gone."""

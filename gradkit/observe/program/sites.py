@@ -8,6 +8,7 @@ import linecache
 import re
 import sys
 import sysconfig
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FrameType
@@ -16,6 +17,9 @@ from gradkit.records import Location
 from gradkit.sources import PACKAGE
 
 _USER, _LIBRARY, _HIDDEN, _OWN = range(4)
+
+MAX_FRAMES = 16
+"""User's functions on a stack that are looked at, innermost first."""
 
 # Frameworks whose own loop calls backward and step: what lies outside them on the stack is only the line that started
 # the loop. Thin wrappers (Fabric, Accelerate) are called by the user's loop and are simply skipped.
@@ -220,6 +224,21 @@ def find_caller() -> Site | None:
     if outer is None or outer.f_code.co_name == "<module>" or _kind(outer.f_code.co_filename) != _USER:
         return None
     return Site(outer.f_code, outer.f_lasti)
+
+
+def is_of_library(filename: str) -> bool:
+    """Whether a file belongs to an installed library, other than torch."""
+    return "/site-packages/" in filename and not filename.startswith(_torch_directory())
+
+
+def users_code(frame: FrameType | None) -> Iterator[CodeType]:
+    """The user's functions on the stack from `frame` outwards, at most `MAX_FRAMES`; not what calls a test."""
+    left = MAX_FRAMES
+    while frame is not None and left and "/site-packages/_pytest/" not in frame.f_code.co_filename:
+        if is_user_code(frame.f_code.co_filename):
+            left -= 1
+            yield frame.f_code
+        frame = frame.f_back
 
 
 def way_here() -> int:

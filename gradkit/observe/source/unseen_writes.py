@@ -5,9 +5,8 @@ from __future__ import annotations
 import ast
 from types import FrameType
 
-from gradkit.observe.program.sites import is_user_code, shown_name
+from gradkit.observe.program.sites import is_of_library, is_user_code, shown_name, users_code
 from gradkit.observe.source import reading
-from gradkit.observe.source.ahead import Stack, is_of_library
 from gradkit.observe.source.files import program
 
 UNSEEN = frozenset(
@@ -26,7 +25,7 @@ def may_write_unseen(frame: FrameType | None) -> bool:
         if is_of_library(innermost.f_code.co_filename):
             return True
         innermost = innermost.f_back
-    files = {shown_name(code.co_filename) for code, _ in Stack.of(innermost).calls}
+    files = {shown_name(code.co_filename) for code in users_code(innermost)}
     if not files:
         return True
     trees = [reading.parse(file) for file in program(files)]

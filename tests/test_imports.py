@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -81,6 +82,103 @@ def test_an_import_that_points_up_would_be_seen():
     source = "if x:\n    def f():\n        from gradkit.observe.monitor import watch\n        import torch.nn\n"
     assert imported(source) == {"gradkit.observe.monitor.watch", "torch.nn"}
     assert len(arrows()) > 50
+
+
+# Inside the observer, from the ground up: a room, or a file beside the rooms, imports itself and those before it. What
+# is not named here, such as the monitor, stands on all of them.
+ROOMS = (
+    "tensors", "watching", "attention", "program", "source", "taps", "observer",
+    "witnesses", "books", "windows", "observers", "",
+)  # fmt: skip
+
+
+def room_of(module: str) -> str:
+    """The room of a module of `gradkit.observe`; the empty one is that of the files that stand on all rooms."""
+    word = module.split(".")[2]
+    return word if word in ROOMS else ""
+
+
+def modules() -> dict[str, Path]:
+    """Dotted names of all modules of gradkit but the packages' faces, which only hand names on."""
+    paths = (path.relative_to(ROOT) for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
+    return {".".join(path.with_suffix("").parts): ROOT / path for path in paths}
+
+
+def module_arrows() -> dict[str, set[str]]:
+    """Which modules each one imports, those for type checking and inside functions included."""
+    known = modules()
+    found = {}
+    for name, path in known.items():
+        names = imported(path.read_text(encoding="utf-8"))
+        found[name] = {each for item in names if (each := _module(item, known)) and each != name}
+    return found
+
+
+def _module(name: str, known: dict[str, Path]) -> str:
+    while name and name not in known:
+        name = name.rpartition(".")[0]
+    return name
+
+
+def circles(arrows: dict[str, set[str]]) -> list[list[str]]:
+    """Groups of modules that import each other: what is left after taking away, again and again, who imports nobody."""
+    left = {name: set(targets) for name, targets in arrows.items()}
+    for _ in range(2):  # from the ground, then from the roof, so that only the circles themselves stay
+        while bare := {name for name, targets in left.items() if not targets & left.keys()}:
+            left = {name: targets for name, targets in left.items() if name not in bare}
+        left = {name: {other for other in left if name in left[other]} for name in left}
+    return [sorted(left)] if left else []
+
+
+def test_no_module_imports_itself_through_others():
+    assert circles(module_arrows()) == []
+
+
+def test_a_circle_would_be_seen():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}, "e": set()}) == [["b", "c"]]
+
+
+def test_the_rooms_of_the_observer_import_down_only():
+    upward = [
+        f"{name} -> {target}"
+        for name, targets in module_arrows().items()
+        for target in targets
+        if name.startswith("gradkit.observe.") and target.startswith("gradkit.observe.")
+        if ROOMS.index(room_of(name)) < ROOMS.index(room_of(target))
+    ]
+    assert upward == []
+
+
+# What is done in one named place of the observer only, by the call as it is written.
+PLACES = {
+    r"gc\.get_(objects|referrers)\(": ("program/living.py", "program/holders.py"),
+    r"\b_getframe\([^)]": (),  # a literal depth breaks with the next call between
+    r"\.(item|tolist|cpu|numpy)\(|torch\.equal\(|\bsynchronize\(": ("tensors/measure.py",),  # waits for a device
+    r"\bast\.|linecache": ("source/", "program/sites.py"),
+}
+
+
+def written_elsewhere(call: str, allowed: tuple[str, ...]) -> list[str]:
+    """The lines of the observer with such a call outside of where it is allowed."""
+    observe = PACKAGE / "observe"
+    return [
+        f"{path.relative_to(observe)}:{number}: {line.strip()}"
+        for path in sorted(observe.rglob("*.py"))
+        if not path.relative_to(observe).as_posix().startswith(allowed or ("nowhere",))
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if re.search(call, line)
+    ]
+
+
+@pytest.mark.parametrize("call", PLACES)
+def test_each_thing_is_done_in_one_place(call):
+    assert written_elsewhere(call, PLACES[call]) == []
+
+
+def test_a_call_in_another_place_would_be_seen():
+    assert written_elsewhere(r"gc\.get_objects\(", ("books/",)) != []
+    assert re.search(next(iter(list(PLACES)[1:])), "frame = sys._getframe(2)")
+    assert not re.search(list(PLACES)[1], "frame = sys._getframe()")
 
 
 FRAMEWORKS = {"lightning", "hydra", "omegaconf", "transformers", "accelerate"}

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 
 from gradkit.errors import HygieneError
@@ -29,6 +28,7 @@ from gradkit.observe.taps.mode import INSTRUMENT
 from gradkit.observe.tensors import graph
 from gradkit.observe.tensors.checksums import checksum
 from gradkit.observe.tensors.known import Known, KnownSet
+from gradkit.observe.tensors.measure import cosine, number_of
 from gradkit.observe.witnesses.backward_answers import Answers
 from gradkit.observe.witnesses.taint import Cut, Taint
 from gradkit.records import CutPath, Location
@@ -315,7 +315,7 @@ def _was_trained(optimizer: Optimizer, parameter: Tensor) -> bool:
     """Whether an optimizer has worked on a parameter before it was watched, by the state it keeps of it."""
     state = optimizer.state.get(parameter) or {}
     if "step" in state:  # some optimizers make the state of all parameters in advance
-        return bool(state["step"] > 0)
+        return number_of(state["step"]) > 0
     return any(isinstance(value, Tensor) and value.shape == parameter.shape for value in state.values())
 
 
@@ -323,9 +323,7 @@ def _is_alike(first: Tensor, second: Tensor) -> bool:
     """Whether two tensors are so nearly parallel that one began as a copy of the other."""
     if first.shape != second.shape or first.numel() < MIN_COMPARED or first.device != second.device:
         return False
-    with torch.no_grad():
-        a, b = first.detach().reshape(-1).double(), second.detach().reshape(-1).double()
-        return bool(torch.dot(a, b) > COPY_COSINE * a.norm() * b.norm())
+    return cosine(first, second) > COPY_COSINE
 
 
 def _all_in_eval(parameters: Sequence[Tensor]) -> bool:

@@ -25,6 +25,7 @@ from gradkit.observe.taps.signals import COMPILING
 from gradkit.observe.taps.tap import TAP
 from gradkit.observe.taps.uncompiled import compiled_code_exists
 from gradkit.observe.tensors.arguments import tensors_in
+from gradkit.observe.tensors.measure import number_of
 from gradkit.observe.tensors.transforms import is_transforming
 
 if TYPE_CHECKING:
@@ -204,9 +205,8 @@ def _calibrates(module: Any) -> bool:
     if module.momentum is None:
         return True
     # Reads one number, in a forward without gradients in train mode only.
-    return (
-        not torch.is_grad_enabled() and module.num_batches_tracked is not None and int(module.num_batches_tracked) == 0
-    )
+    tracked = module.num_batches_tracked
+    return not torch.is_grad_enabled() and tracked is not None and number_of(tracked) == 0
 
 
 def _plain(output: Any) -> Any:

@@ -8,7 +8,6 @@ meanwhile nest above it. While a backward runs it hands every call on unseen.
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 import threading
@@ -18,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._device import DeviceContext
 
+from gradkit.observe.program.living import attention_in_eval_mode
 from gradkit.observe.taps.signals import COMPILING
 from gradkit.observe.taps.tap import TAP
 from gradkit.observe.taps.uncompiled import compiled_code_exists
@@ -106,7 +105,7 @@ class Instrument:
             False when that may not be: compiled code exists, attention in eval mode would leave its fast path and round
             differently, or the monitor has used its `MAX_WINDOWS`.
         """
-        if compiled_code_exists() or _fast_path_exists():
+        if compiled_code_exists() or attention_in_eval_mode():
             return False
         step = witness.monitor.info.steps
         used = self._used.setdefault(witness.monitor, [])
@@ -172,14 +171,6 @@ def _take_off(mode: _Mode) -> bool:
         if other is not mode:
             torch.overrides._push_mode(other)
     return any(other is mode for other in modes)
-
-
-def _fast_path_exists() -> bool:
-    """Whether some attention is in eval mode: torch's own fused code for it steps aside while any mode is on."""
-    return any(
-        issubclass(type(item), (nn.TransformerEncoderLayer, nn.MultiheadAttention)) and not item.training
-        for item in gc.get_objects()
-    )
 
 
 INSTRUMENT = Instrument()

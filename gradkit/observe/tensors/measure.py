@@ -47,6 +47,23 @@ def _wide(dtype: torch.dtype) -> torch.dtype | None:
     return torch.float32 if dtype.itemsize < 4 and not dtype.is_complex else None
 
 
+def same(first: Tensor, second: Tensor) -> bool:
+    """Whether two tensors of one shape hold the same numbers; waits for their device."""
+    return torch.equal(first, second)
+
+
+def number_of(value: Tensor | float) -> float:
+    """A number that may lie in a tensor; waits for its device."""
+    return float(value)
+
+
+def cosine(first: Tensor, second: Tensor) -> float:
+    """The cosine of the angle between two tensors of one shape; waits for their device."""
+    with torch.no_grad():
+        a, b = first.detach().reshape(-1).double(), second.detach().reshape(-1).double()
+        return float(torch.dot(a, b) / (a.norm() * b.norm()))
+
+
 class Reader:
     """Brings queued numbers to the host and keeps the time spent below a share of the time that has passed.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from gradkit.observe.tensors.measure import same
+
 
 def random_state(module: nn.Module) -> Tensor | int | None:
     """The state of the generator that dropout on the module's device draws from, without waiting for the device."""
@@ -20,5 +22,5 @@ def has_drawn(module: nn.Module, before: Tensor | int | None) -> bool:
     """Whether something was drawn from that generator since; True where its state is not known."""
     now = random_state(module)
     if isinstance(before, Tensor) and isinstance(now, Tensor):
-        return not torch.equal(before, now)
+        return not same(before, now)
     return before is None or before != now

@@ -15,6 +15,7 @@ from gradkit.observe.taps.witness import Witness
 from gradkit.observe.tensors import graph
 from gradkit.observe.tensors.arguments import is_in_place, name_of, tensors_in
 from gradkit.observe.tensors.known import Known, KnownSet
+from gradkit.observe.tensors.measure import same
 from gradkit.observe.tensors.memory import memory_of
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class Writes(Witness):
 
     def _changed(self, parameter: Tensor) -> bool:
         before, now = self._before[parameter], parameter.detach()
-        return before.shape != now.shape or not torch.equal(before, now)
+        return before.shape != now.shape or not same(before, now)
 
     def _parameter_of(self, tensor: Tensor) -> Tensor | None:
         if tensor in self._parameters:

@@ -33,7 +33,7 @@ from lightning.fabric import Fabric
 from torch import nn
 from torch.nn import functional as F
 
-from gradkit.store import Complaints, RunStore
+from gradkit.runs.store import Complaints, RunStore
 from gradkit.train.command.display import Display
 from gradkit.train.data.batches import BUFFERS, CHUNK_ROWS
 from gradkit.train.data.staging import Ring

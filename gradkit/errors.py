@@ -38,6 +38,12 @@ class CheckpointError(GradkitError):
     slug = "checkpoint"
 
 
+class NothingKeptError(GradkitError):
+    """A run that went to its end and of which neither weights nor results could be written."""
+
+    slug = "nothing-kept"
+
+
 class HygieneError(GradkitError):
     """Raised from the offending step when the user asked to halt on a finding."""
 

@@ -19,7 +19,7 @@ LAYERS = (
     ("records",),
     ("findings",),
     ("rules", "config", "store", "sources"),
-    ("engine", "fingerprints", "suppress"),
+    ("engine", "fingerprints", "suppress", "runs"),
     ("settings", "report", "explain"),
     ("observe",),
     ("check", "trajectory"),

@@ -92,7 +92,7 @@ def _check(found: argparse.Namespace) -> None:
 
 def _compare(found: argparse.Namespace) -> int:
     from gradkit.compare.comparison import compare
-    from gradkit.compare.folders import load_runs
+    from gradkit.runs.folders import load_runs
 
     runs, skipped = load_runs(found.runs)
     reference = None

@@ -9,7 +9,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gradkit.compare.folders import Run
+from gradkit.runs.folders import Run
 
 ABSENT = "-"
 """Shown where a run's configuration has no such key."""

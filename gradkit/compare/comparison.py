@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gradkit.compare.arms import Arm, arms_of, differing_keys, latest
-from gradkit.compare.folders import Run, Skipped
 from gradkit.compare.statistics import CONFIDENCE, Interval, Paired, interval, paired
 from gradkit.config.wording import listed, quoted
 from gradkit.errors import ConfigError, did_you_mean
+from gradkit.runs.folders import Run, Skipped
 
 HIGHER_IS_BETTER = ("*accuracy", "*auroc", "*average_precision", "*per_second", "*speedup*")
 LOWER_IS_BETTER = ("*loss*", "*error*", "*seconds*", "*bytes*", "*diff", "*_ulp*")

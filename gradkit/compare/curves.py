@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gradkit.compare.series import Series
+from gradkit.runs.series import Series
 
 POINTS_OF_A_RUN = 500
 """Points per curve of one run, extremes of every stretch included."""

@@ -9,12 +9,12 @@ from typing import Any
 from gradkit.compare.arms import ABSENT, Arm
 from gradkit.compare.comparison import Comparison, Row, direction
 from gradkit.compare.curves import Group, groups, rows_of_arm, rows_of_run
-from gradkit.compare.folders import Run, flattened
-from gradkit.compare.series import Series, read_series
 from gradkit.compare.text import shown, signed, with_interval
 from gradkit.config.wording import counted
 from gradkit.report.charts import PALETTE, curves
 from gradkit.report.html import Chart, Grid, cards, cut, grid, plain_rows, render
+from gradkit.runs.folders import Run, flattened
+from gradkit.runs.series import Series, read_series
 
 MOST_ARMS_DRAWN = len(PALETTE)
 MOST_RUNS_DRAWN = 60

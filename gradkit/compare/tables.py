@@ -10,8 +10,8 @@ from typing import Any
 
 import gradkit
 from gradkit.compare.comparison import Comparison, direction
-from gradkit.compare.folders import Run
 from gradkit.compare.statistics import Paired
+from gradkit.runs.folders import Run
 from gradkit.store import plain
 
 SCHEMA_VERSION = 1

@@ -12,9 +12,9 @@ from rich.text import Text
 
 from gradkit.compare.arms import ABSENT
 from gradkit.compare.comparison import Comparison, Row, direction
-from gradkit.compare.folders import RUNNING
 from gradkit.compare.statistics import Interval
 from gradkit.config.wording import counted, quoted
+from gradkit.runs.folders import RUNNING
 
 MOST_ARMS_ACROSS = 6
 """Arms a table of settings or findings has as columns; more would not fit a terminal, so they become rows."""

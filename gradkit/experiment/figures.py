@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gradkit.compare.curves import rows_of_arm
-from gradkit.compare.folders import Run
-from gradkit.compare.series import Series, read_series
 from gradkit.experiment.results import Results
 from gradkit.experiment.schema import Arm, Figure, matching
 from gradkit.report import charts
+from gradkit.runs.folders import Run
+from gradkit.runs.series import Series, read_series
 
 
 def draw(results: Results, *, width: int | str = charts.WIDTH) -> dict[str, charts.Specification]:

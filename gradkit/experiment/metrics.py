@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from gradkit.compare.folders import Run
-from gradkit.compare.series import TAKES, Series, read_series
 from gradkit.config.wording import quoted
 from gradkit.errors import ConfigError, did_you_mean
+from gradkit.runs.folders import Run
+from gradkit.runs.series import TAKES, Series, read_series
 
 _TAKE = re.compile(r"(?P<how>[a-z]+) of (?P<series>\S+)")
 _AT = re.compile(r"at (?P<step>\d{1,12}) of (?P<series>\S+)")

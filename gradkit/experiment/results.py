@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from gradkit.compare.folders import Run
 from gradkit.compare.statistics import Interval, interval
 from gradkit.experiment.claims import Judgement, judge
 from gradkit.experiment.metrics import measure
 from gradkit.experiment.programs.settings import versions
 from gradkit.experiment.runner import Failure, PlannedRun
 from gradkit.experiment.schema import Experiment
+from gradkit.runs.folders import Run
 from gradkit.store import plain
 
 SCHEMA_VERSION = 1

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import gradkit
-from gradkit.compare.folders import COMPLETED, Run
 from gradkit.errors import ConfigError, GradkitError, RunFolderError
 from gradkit.experiment.programs import program
 from gradkit.experiment.schema import Arm, Experiment
-from gradkit.store import MANIFEST, read_manifest
+from gradkit.runs.claims import LOCK, claimed
+from gradkit.runs.folders import COMPLETED, Run
+from gradkit.runs.store import MANIFEST, read_manifest
 
 HASH_DIGITS = 12
 TRACEBACK = "traceback.txt"
@@ -124,8 +125,6 @@ def run_missing(
             if launcher and batch[0].arm.program == "train":
                 from gradkit.experiment.programs.train import sweep
 
-                for run in batch:
-                    run.folder.rmdir()
                 sweep(batch[0].arm.overrides, {run.seed: run.folder for run in batch}, launcher)
             else:
                 for run in batch:
@@ -158,13 +157,20 @@ def _batches(missing: Sequence[PlannedRun], *, together: bool) -> Iterator[list[
 
 
 def _cleared(folder: Path) -> None:
-    """Make the folder, without what an interrupted run left; a run of a seed is the same from its start."""
+    """Make the folder, without what an interrupted run left; a run of a seed is the same from its start.
+
+    Raises:
+        RunFolderError: It cannot be made, or another process is writing to it.
+    """
     try:
         if folder.is_symlink():
             raise RunFolderError(f"{folder} is a link; remove it.")
-        if folder.exists():
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True)
+        with claimed(folder, going_on=True):
+            for entry in folder.iterdir():
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry)
+                elif entry.name != LOCK:
+                    entry.unlink()
     except OSError as error:
         raise RunFolderError(f"{folder} cannot be made: {error.strerror or error}.") from None
 

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 import gradkit
 from gradkit.config.commands import answer, say
 from gradkit.config.wording import one_line
-from gradkit.errors import ConfigError, HygieneError
+from gradkit.errors import ConfigError, HygieneError, NothingKeptError
 from gradkit.train.command.options import Options, read_options
 from gradkit.train.running.signals import StopSignals
 
 HALTED = 1
 """Exit status when `watch.halt_on` ended the run."""
+KEPT_NOTHING = 4
+"""Exit status of a run that was trained to its end and could write neither weights nor results."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,7 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments, without the program's name; by default those of the process.
 
     Returns:
-        The exit status: 0, 1 when runs of a sweep failed, 2 for a mistake of the user's, 130 after Ctrl-C.
+        The exit status: 0, 1 when runs of a sweep failed, 2 for a mistake of the user's, 4 when nothing of the run
+        could be kept, 130 after Ctrl-C.
 
     Raises:
         SystemExit: A signal ended the run.
@@ -35,9 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _answer(arguments: Sequence[str]) -> int:
     try:
         return _run(read_options(arguments))
-    except HygieneError as error:
+    except (HygieneError, NothingKeptError) as error:
         print(f"gradkit.train: {one_line(str(error))}", file=sys.stderr)
-        return HALTED
+        return HALTED if isinstance(error, HygieneError) else KEPT_NOTHING
 
 
 def _run(options: Options) -> int:
@@ -63,12 +66,13 @@ def _plan_and_launch(options: Options) -> int:
     with session(options.config_dir) as hydra:
         if options.show is not None:
             return say(shown(hydra, options))
-        plan = make_plan(hydra, options.overrides, multirun=options.multirun, trust=options.trust, rank=process_rank())
+        rank = process_rank()
+        plan = make_plan(hydra, options.overrides, multirun=options.multirun, trust=options.trust, rank=rank)
         if options.dry_run:
             return say(plan.in_words())
         from gradkit.train.command.launch import launch
 
-        return launch(hydra, plan, options.trust)
+        return launch(hydra, plan, options.trust, rank)
 
 
 def check_python() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gradkit.errors import RunFolderError
-from gradkit.store import read_events, read_manifest
+from gradkit.runs.store import read_events, read_manifest
 from gradkit.trajectory.values import COLUMNS, ParameterPrint, Trajectory
 
 _PRECISIONS = {"32": "float32", "64": "float64", "bf16-mixed": "bfloat16", "16-mixed": "float16"}

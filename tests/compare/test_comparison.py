@@ -3,8 +3,8 @@
 import pytest
 
 from gradkit.compare.comparison import compare
-from gradkit.compare.folders import load_runs
 from gradkit.errors import ConfigError
+from gradkit.runs.folders import load_runs
 from tests.compare.folders import configured, finding, manifest, write
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from gradkit.config.folder import configs_folder
-from gradkit.store import Complaints, RunStore
+from gradkit.runs.store import Complaints, RunStore
 from gradkit.train.command.compose import session as hydra_session
 from gradkit.train.command.display import Display
 from gradkit.train.command.plan import make_plan

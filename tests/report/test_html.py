@@ -10,10 +10,10 @@ from html.parser import HTMLParser
 import pytest
 
 from gradkit.compare.comparison import compare
-from gradkit.compare.folders import load_runs
 from gradkit.compare.pages import comparison_page, run_page
 from gradkit.report.excerpts import excerpt
 from gradkit.report.html import watch_page
+from gradkit.runs.folders import load_runs
 from tests.compare.folders import configured, finding, manifest, steps, write
 from tests.report.browser import load, needs_browser
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
-from gradkit.store import read_manifest
+from gradkit.runs.checkpoints import Checkpoints
+from gradkit.runs.store import read_manifest
 from gradkit.train.__main__ import main
 from gradkit.train.command.compose import session
 from gradkit.train.command.plan import Planner
 from gradkit.train.command.validate import check
-from gradkit.train.running.checkpoints import Checkpoints
 from gradkit.train.running.context import JobContext
 from gradkit.train.running.job import execute
 from tests.forks import TRAIN, server

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from gradkit.store import read_events, read_manifest
+from gradkit.runs.checkpoints import BEST, load
+from gradkit.runs.store import read_events, read_manifest
 from gradkit.train.evaluation.evaluate import metrics
-from gradkit.train.running.checkpoints import BEST, load
 from tests.train.runs import assert_same_weights, command, final_weights, train, train_arm, train_in_child, train_into
 
 QUICK = ("trainer.epochs=3", "trainer.accelerator=cpu")
@@ -275,6 +275,19 @@ def test_a_full_disk_is_survived_and_said_once(small_disk: Path, capsys: pytest.
     assert status == 0
     assert captured.err.count("cannot write events.jsonl") == 1
     assert "Traceback" not in captured.err
+
+
+def test_a_run_of_which_nothing_could_be_kept_says_so_and_exits_4(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("gradkit.runs.store.write_atomically", refuse)
+    monkeypatch.setattr("gradkit.runs.checkpoints.write_atomically", refuse)
+    assert train(*QUICK, f"hydra.run.dir={tmp_path}/run", "trainer.progress=none") == 4
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "could be kept: cannot write checkpoints, run.json: [Errno 28] No space left" in last
 
 
 def test_a_full_disk_at_the_start_is_refused(small_disk: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gradkit.store import read_events, read_manifest
+from gradkit.runs.store import read_events, read_manifest
 from gradkit.train.loop.steps import TrainingLoop, Window
 from tests.train.runs import assert_same_weights, train, train_in_child, train_into
 
@@ -119,10 +119,24 @@ def test_a_damaged_checkpoint_is_replaced_by_the_one_before(
     assert_whole(folder)
 
 
-def test_a_run_without_any_whole_checkpoint_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_killed_before_its_first_checkpoint_starts_again_in_place(
+    tmp_path: Path, uninterrupted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "run"
     status = train_in_child(*SETTINGS, f"hydra.run.dir={folder}", prepare=strike_within, arguments=(2, signal.SIGKILL))
     assert status == -signal.SIGKILL
+    assert train(f"trainer.resume={folder}") == 0
+    assert "it starts again from its first step" in capsys.readouterr().out
+    assert_same_weights(folder, uninterrupted)
+    assert_whole(folder)
+
+
+def test_a_run_without_any_whole_checkpoint_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "run"
+    status = train_in_child(*SETTINGS, f"hydra.run.dir={folder}", prepare=strike_within, arguments=(9, signal.SIGKILL))
+    assert status == -signal.SIGKILL
+    for checkpoint in folder.glob("checkpoints/step-*.pt"):
+        checkpoint.write_bytes(b"")
     assert train(f"trainer.resume={folder}") == 2
     assert "No usable checkpoint" in capsys.readouterr().err
 

@@ -1,12 +1,14 @@
 """Runs through Hydra in real processes; the job itself is a stand-in that needs no torch (see command.py)."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from gradkit.runs.claims import claimed
 from tests.train.command import environment, train
 
 
@@ -37,7 +39,7 @@ def test_run_folder_has_date_time_and_id_and_the_composed_configuration(work, st
     assert manifest["overrides"] == ["seed=3", "model=mlp"]
     assert (manifest["config"]["trainer"]["seed"], manifest["config"]["model"]["name"]) == (3, "mlp")
     assert manifest["cwd"] == str(work)
-    assert sorted(path.name for path in (work / folder).iterdir()) == [".hydra", "run.json"]
+    assert sorted(path.name for path in (work / folder).iterdir()) == [".hydra", ".lock", "run.json"]
     assert (work / folder / ".hydra" / "overrides.yaml").read_text() == "- seed=3\n- model=mlp\n"
 
 
@@ -119,6 +121,48 @@ def test_resume_runs_in_place_and_leaves_the_first_hydra_folder(work, stand_in):
     assert manifest["config"]["trainer"]["epochs"] == 4
     assert manifest["overrides"] == ["seed=3", f"trainer.resume={run}", "trainer.epochs=4"]
     assert (work / run / ".hydra" / "overrides.yaml").read_text() == before
+
+
+def contents(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """Every file below a folder: when it was written, and what is in it."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+def test_a_sweep_into_a_folder_that_holds_runs_is_refused_and_touches_nothing(work, stand_in):
+    assert train("-m", "seed=0,1", "hydra.sweep.dir=out", cwd=work, stand_in=stand_in).status == 0
+    before = contents(work)
+    again = [["-m", "seed=2,3"], ["-m", "seed=2,3", "hydra.sweep.subdir=new-${hydra.job.num}"], ["-m", "seed=5"]]
+    for arguments in again:
+        ran = train(*arguments, "hydra.sweep.dir=out", cwd=work, stand_in=stand_in)
+        assert (ran.status, ran.err.count("\n"), ran.out) == (2, 1, "")
+        assert "holds a" in ran.err or "holds runs" in ran.err
+    assert contents(work) == before
+
+
+def test_a_sweep_whose_folders_say_what_differs_can_be_added_to(work, stand_in):
+    pattern = ["hydra.sweep.dir=out", "hydra.sweep.subdir=seed-${seed}"]
+    assert train("-m", "seed=0,1", *pattern, cwd=work, stand_in=stand_in).status == 0
+    assert train("-m", "seed=1,2", *pattern, cwd=work, stand_in=stand_in).status == 2
+    assert train("-m", "seed=2,3", *pattern, cwd=work, stand_in=stand_in).status == 0
+    assert [*manifests(work)] == [f"out/seed-{seed}" for seed in range(4)]
+    assert manifests(work)["out/seed-3"]["config"]["seed"] == 3
+
+
+def test_a_second_writer_of_a_run_or_a_sweep_is_refused_and_touches_nothing(work, stand_in):
+    train("seed=3", "hydra.run.dir=run", cwd=work, stand_in=stand_in)
+    with claimed(work / "run", going_on=True), claimed(work / "new"):
+        before = contents(work)
+        for arguments in (["trainer.resume=run"], ["hydra.run.dir=new"], ["-m", "seed=0,1", "hydra.sweep.dir=new"]):
+            ran = train(*arguments, cwd=work, stand_in=stand_in)
+            assert (ran.status, ran.err.count("\n")) == (2, 1)
+            assert f"is being written by process {os.getpid()}" in ran.err
+        assert contents(work) == before
+
+
+def test_the_folder_of_a_run_may_be_named_after_its_keys(work, stand_in):
+    ran = train("seed=3", "model=mlp", "hydra.run.dir=${seed}-${model.name}", cwd=work, stand_in=stand_in)
+    assert (ran.status, [*manifests(work)]) == (0, ["3-mlp"])
 
 
 def test_evaluation_has_its_own_folder_below_the_run(work, stand_in):

@@ -80,7 +80,7 @@ def test_sweep_in_a_preset_is_expanded_and_the_command_line_wins(tmp_path):
         (["seed=interval(0,1)"], "cannot be swept"),
         (["hydra.run.dir=a,b"], "cannot be swept"),
         (["hydra/launcher=basic,joblib"], "cannot be swept"),
-        (["hydra.sweep.subdir=same", "seed=0,1"], "the same for every run"),
+        (["hydra.sweep.subdir=same", "seed=0,1"], "gives the runs 0 and 1 of the sweep one folder"),
         (["hydra/launcher=joblib", "trainer.devices=2", "seed=0,1"], "trainer.devices > 1"),
         (["preset=null,quick"], "leave it out"),
     ],
@@ -89,6 +89,26 @@ def test_one_bad_arm_refuses_the_whole_sweep(given, said):
     with pytest.raises(GradkitError) as caught:
         planned(*given, multirun=True)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "given", "together"),
+    [
+        ("lr-${optimizer.lr}", ["optimizer.lr=0.1,0.10,0.2"], (0, 1)),
+        ("x/../${hydra.job.num}/..", ["seed=0,1"], (0, 1)),
+        ("${model.name}", ["model=mlp,logistic,mlp", "seed=0"], (0, 2)),
+        ("${hydra:job.override_dirname}", ["seed=0,1,0"], (0, 2)),
+    ],
+)
+def test_two_arms_that_resolve_to_one_folder_are_named(pattern, given, together, tmp_path):
+    with pytest.raises(ConfigError, match="gives the runs {} and {} of the sweep one folder".format(*together)):
+        planned(*given, f"hydra.sweep.dir={tmp_path}", f"hydra.sweep.subdir='{pattern}'", multirun=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_has_one_folder():
+    with pytest.raises(ConfigError, match=r"put what differs into hydra\.sweep\.subdir"):
+        planned("seed=0,1", "hydra.sweep.dir=out/${seed}", multirun=True)
 
 
 def test_folders_of_a_sweep_may_be_named_after_what_differs(tmp_path):

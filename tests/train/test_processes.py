@@ -13,7 +13,7 @@ import torch
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from gradkit.errors import DataError, HygieneError
-from gradkit.store import read_events, read_manifest
+from gradkit.runs.store import read_events, read_manifest
 from gradkit.train.loop.steps import Progress, TrainingLoop
 from gradkit.train.running.processes import run_in_processes
 from gradkit.train.running.signals import StopSignals

@@ -6,7 +6,7 @@ from pkgutil import resolve_name
 
 import pytest
 
-from gradkit.store import read_events, read_manifest
+from gradkit.runs.store import read_events, read_manifest
 from gradkit.train.faults import loop_with_fault
 from gradkit.train.schema import GROUPS
 from tests.train.runs import assert_same_weights, command, train, train_arm, train_into

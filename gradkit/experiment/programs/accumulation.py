@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from gradkit.config.fields import key
 from gradkit.experiment.programs.settings import read_settings, write_run
-from gradkit.store import RunStore
+from gradkit.runs.store import RunStore
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -17,7 +17,8 @@ from gradkit.config.fields import fields_of, fits, range_in_words, type_in_words
 from gradkit.config.ranges import check_ranges
 from gradkit.config.wording import quoted
 from gradkit.errors import ConfigError, did_you_mean
-from gradkit.store import RunStore
+from gradkit.runs.claims import claimed
+from gradkit.runs.store import RunStore
 
 Settings = TypeVar("Settings")
 
@@ -75,7 +76,17 @@ def write_run(
         measure: Takes the store for its events and returns the final numbers by dotted name.
         device: Where it runs.
     """
-    store = RunStore(folder)
+    with claimed(folder):
+        _write_run(RunStore(folder), overrides, settings, measure, device)
+
+
+def _write_run(
+    store: RunStore,
+    overrides: Sequence[str],
+    settings: Any,
+    measure: Callable[[RunStore], Mapping[str, float]],
+    device: str,
+) -> None:
     store.update(
         status="running",
         seed=settings.seed,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gradkit.errors import GradkitError, RunFolderError
-from gradkit.store import read_manifest
+from gradkit.runs.store import read_manifest
 
 LOG = "output.txt"
 STOPPED = (130, 143)

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 
 from gradkit.config.wording import listed, one_line, quoted
 from gradkit.errors import GradkitError, RunFolderError
+from gradkit.runs.claims import claimed
 from gradkit.train.command.compose import CONFIG_NAME, typed
 from gradkit.train.command.explain import COMPOSING_ERRORS, explained
 from gradkit.train.command.hostile import check_harmless
@@ -67,6 +68,18 @@ class Job:
 
 
 @dataclass(frozen=True)
+class ClaimingJob:
+    """A job in a folder that only Hydra knows before it begins."""
+
+    job: Job
+
+    def __call__(self, cfg: DictConfig) -> None:
+        """Run it as the only writer of its folder."""
+        with claimed(Path(HydraConfig.get().runtime.output_dir)):
+            self.job(cfg)
+
+
+@dataclass(frozen=True)
 class SweepJob:
     """A job whose failure is reported and handed back, so that the other runs of the sweep go on.
 
@@ -85,7 +98,7 @@ class SweepJob:
         label = f"run {number} of the sweep" + (f" ({number + 1} of {self.arms})" if self.arms else "")
         print(f"{label}: {listed(overrides) or 'defaults'}", flush=True)
         try:
-            self.job(cfg)
+            ClaimingJob(self.job)(cfg)
         except GradkitError as error:
             message = one_line(str(error))
         except Exception as error:  # a fault in gradkit or in the user's model: shown in full, the other runs go on
@@ -97,13 +110,14 @@ class SweepJob:
         return Failure(number, overrides, message)
 
 
-def launch(hydra: Hydra, plan: Plan, trust: Sequence[str]) -> int:
+def launch(hydra: Hydra, plan: Plan, trust: Sequence[str], rank: int = 0) -> int:
     """Run the plan to its end.
 
     Args:
         hydra: From `gradkit.train.command.compose.session`.
         plan: Checked already.
         trust: Module prefixes from `--trust`.
+        rank: Of this process among those of one run; rank 0 writes.
 
     Returns:
         The exit status: 0, or 1 when runs of a sweep failed.
@@ -113,7 +127,12 @@ def launch(hydra: Hydra, plan: Plan, trust: Sequence[str]) -> int:
         SystemExit: The run was asked to stop.
     """
     job = Job(tuple(trust))
-    return _sweep(hydra, plan, job) if plan.multirun else _single(hydra, plan, job)
+    if rank > 0:  # rank 0 holds the folder
+        return _single(hydra, plan, job)
+    with claimed(plan.places.folder, going_on=plan.going_on):
+        if not plan.going_on:
+            plan.places.refuse_runs()  # again, now that nobody else can begin one
+        return _sweep(hydra, plan, job) if plan.multirun else _single(hydra, plan, job)
 
 
 def _single(hydra: Hydra, plan: Plan, job: Job) -> int:
@@ -141,7 +160,7 @@ def _single(hydra: Hydra, plan: Plan, job: Job) -> int:
 
 def _sweep(hydra: Hydra, plan: Plan, job: Job) -> int:
     # Another sweeper than Hydra's own may want what the job returns, and takes an exception for a failure.
-    task: Any = SweepJob(job, len(plan.arms)) if plan.arms else job
+    task: Any = SweepJob(job, len(plan.arms)) if plan.arms else ClaimingJob(job)
     try:
         batches = hydra.multirun(config_name=CONFIG_NAME, task_function=task, overrides=list(plan.overrides))
     except OSError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -13,7 +13,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
 from gradkit.config.arguments import hydra_quoted
 from gradkit.config.sweeps import count_arms
@@ -23,8 +23,8 @@ from gradkit.train.command.compose import chosen_schemas, compose, typed
 from gradkit.train.command.explain import COMPOSING_ERRORS, explained
 from gradkit.train.command.hostile import check_harmless
 from gradkit.train.command.overrides import apply_keys, check_groups, check_operators, check_sweeps, is_group, parse
+from gradkit.train.command.places import Places, name_job, run_place, sweep_places
 from gradkit.train.command.validate import check
-from gradkit.train.running.folders import check_run_folder, check_sweep_folder
 from gradkit.train.running.stored import OF_THE_CALL, StoredRun, check_same_run, read_stored
 from gradkit.train.schema import TrainConfig
 
@@ -48,11 +48,15 @@ class Plan:
         overrides: What Hydra is handed: its own overrides, then those of the task, stored ones included.
         arms: Every run; empty when a sweeper other than Hydra's own makes them up as it goes.
         multirun: Whether it is a sweep.
+        places: Where it writes.
+        going_on: The run in its folder is gone on with.
     """
 
     overrides: tuple[str, ...]
     arms: tuple[Arm, ...]
     multirun: bool
+    places: Places
+    going_on: bool = False
 
     def in_words(self) -> str:
         """One line per run, as `--dry-run` prints them."""
@@ -100,16 +104,24 @@ class Planner:
         Raises:
             ConfigError: It cannot be composed.
         """
+        return self.composed(overrides)[0]
+
+    def composed(self, overrides: Sequence[str]) -> tuple[Arm, DictConfig]:
+        """One run as `arm` gives it, and its whole composition, Hydra's part included.
+
+        Raises:
+            ConfigError: It cannot be composed.
+        """
         parsed = parse(overrides, self.hydra.config_loader)
         check_sweeps(parsed, multirun=False)
         check_groups(parsed, self.hydra.config_loader)
         base = self.base([str(each.input_line) for each in parsed if is_group(each)])
-        cfg = copy.deepcopy(base)
-        with open_dict(cfg):
-            del cfg["hydra"]
-        apply_keys(cfg, parsed, chosen_schemas(cfg))
-        check_harmless(cfg)
-        return Arm(tuple(overrides), typed(cfg))
+        whole = copy.deepcopy(base)
+        apply_keys(whole, parsed, chosen_schemas(whole))
+        task = OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"])
+        check_harmless(task)
+        name_job(whole, parsed)
+        return Arm(tuple(overrides), typed(task)), whole
 
 
 def make_plan(hydra: Hydra, texts: Sequence[str], *, multirun: bool, trust: Sequence[str], rank: int = 0) -> Plan:
@@ -141,22 +153,35 @@ def make_plan(hydra: Hydra, texts: Sequence[str], *, multirun: bool, trust: Sequ
     check_sweeps(given, multirun=multirun)
     wanted = swept(master, task, loader) if multirun else [lines(task)]
     original = planner.arm(lines(before)).config if stored is not None else None
-    arms = []
-    for number, each in enumerate(wanted):
-        try:
-            arm = planner.arm(each)
-            check(arm.config, trust)
-            _check_stored(arm.config, stored, original)
-        except GradkitError as error:
-            if len(wanted) == 1:
-                raise
-            raise type(error)(f"{error} (in run {number} of the sweep: {listed(each, 8)})") from error
-        arms.append(arm)
+    arms: list[Arm] = []
+
+    def compositions() -> Iterator[DictConfig]:
+        """Compose and check every arm; the compositions are large, so each is let go before the next."""
+        for number, each in enumerate(wanted):
+            try:
+                arm, whole = planner.composed(each)
+                check(arm.config, trust)
+                _check_stored(arm.config, stored, original)
+            except GradkitError as error:
+                if len(wanted) == 1:
+                    raise
+                raise type(error)(f"{error} (in run {number} of the sweep: {listed(each, 8)})") from error
+            arms.append(arm)
+            yield whole
+
     if multirun:
-        _check_sweep(master, arms, stored, rank)
-    elif rank == 0:
-        check_run_folder(master, resumed=stored is not None and stored.key == "trainer.resume")
-    return Plan((*planner.ours, *lines(task)), tuple(arms), multirun)
+        _check_sweep(master, stored, rank)
+        places = sweep_places(master, compositions())
+        _check_launcher(master, arms)
+    else:
+        places = run_place(next(compositions()))
+    going_on = stored is not None and stored.key == "trainer.resume"
+    if rank == 0 and not going_on:
+        places.refuse_runs()
+    # What a pattern gave here must be what it gives in the run: a time or an id would be another one there.
+    pinned = [f"{places.key}={hydra_quoted(str(places.folder))}"] if rank == 0 else []
+    kept = [text for text in planner.ours if rank > 0 or text.partition("=")[0].lstrip("+") != places.key]
+    return Plan((*kept, *pinned, *lines(task)), tuple(arms), multirun, places, going_on)
 
 
 def lines(overrides: Iterable[Override]) -> list[str]:
@@ -263,12 +288,14 @@ def _check_stored(config: TrainConfig, stored: StoredRun | None, original: Train
         raise ConfigError(f"{key} is read from the command line only; leave it out of configuration files.")
 
 
-def _check_sweep(master: DictConfig, arms: Sequence[Arm], stored: StoredRun | None, rank: int) -> None:
+def _check_sweep(master: DictConfig, stored: StoredRun | None, rank: int) -> None:
     if rank > 0 or int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError("-m under torchrun would start one sweep per process; run the arms one by one.")
     if stored is not None and stored.key == "trainer.resume":
         raise ConfigError("trainer.resume goes on with one run in its own folder; leave out -m.")
+
+
+def _check_launcher(master: DictConfig, arms: Sequence[Arm]) -> None:
     local = master.hydra.launcher._target_ == "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
     if not local and any(arm.config.trainer.devices > 1 for arm in arms):
         raise ConfigError("trainer.devices > 1 starts processes of its own; sweep it without hydra/launcher.")
-    check_sweep_folder(master, len(arms))

@@ -11,14 +11,15 @@ import torch
 from lightning.fabric import Fabric
 
 from gradkit.errors import CheckpointError, RunFolderError
-from gradkit.store import plain, read_manifest, write_atomically
+from gradkit.runs.checkpoints import BEST, Checkpoints, load
+from gradkit.runs.store import read_manifest
+from gradkit.store import plain, write_atomically
 from gradkit.train.command.display import Display, fact_table, metric_table
 from gradkit.train.command.validate import below_home
 from gradkit.train.data import load_dataset
 from gradkit.train.evaluation.accounting import inference_cost
 from gradkit.train.evaluation.evaluate import EVALUATION_BATCH, evaluate
 from gradkit.train.models import build_model
-from gradkit.train.running.checkpoints import BEST, Checkpoints, load
 from gradkit.train.running.context import JobContext
 from gradkit.train.running.environment import environment, versions
 from gradkit.train.running.stored import check_same_data

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradkit.store import RunStore
+from gradkit.runs.store import RunStore
 
 SMALL_MODEL_TENSORS = 8
 """Up to this many gradients their norms are kept apart and combined at the flush: two calls fewer per step."""

@@ -14,9 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradkit.errors import ConfigError, GradkitError, RunFolderError
+from gradkit.errors import ConfigError, GradkitError, NothingKeptError, RunFolderError
 from gradkit.report.text import parts
-from gradkit.store import Complaints, RunStore, read_manifest
+from gradkit.runs.claims import WRITE_TEST
+from gradkit.runs.store import Complaints, RunStore, read_manifest
 from gradkit.train.command.display import Display, fact_table, metric_table
 from gradkit.train.running.context import JobContext
 from gradkit.train.running.processes import run_in_processes, started_from_outside
@@ -114,7 +115,7 @@ def check_writable(folder: Path) -> None:
     Raises:
         RunFolderError: A test file cannot be written.
     """
-    probe = folder / ".gradkit-write-test"
+    probe = folder / WRITE_TEST
     try:
         probe.write_bytes(b"\0" * 4096)
         probe.unlink()
@@ -130,6 +131,7 @@ def train(config: TrainConfig, context: JobContext, fabric: Fabric, display: Dis
 
     Raises:
         GradkitError: Data, model or checkpoint cannot be used; the manifest says so too.
+        NothingKeptError: The disk took neither weights nor results.
     """
     from gradkit.train.loop.steps import SIGNAL
     from gradkit.train.running.facts import facts, introduction
@@ -175,10 +177,14 @@ def train(config: TrainConfig, context: JobContext, fabric: Fabric, display: Dis
     stopped = signals.requested() or summary["stopped_because"] == SIGNAL
     if store is not None:
         status = "interrupted" if stopped else "completed"
-        store.update(
+        written = store.update(
             status=status, ended=time.strftime("%Y-%m-%dT%H:%M:%S%z"), unwritten=complaints.subjects, **summary
         )
         show_summary(display, store, context.run_folder, session.watching)
+        if not written and not session.checkpoints.begun:
+            raise NothingKeptError(
+                f"Nothing of the run in {context.run_folder} could be kept: {complaints.in_words()}."
+            )
     return signals.exit_status if signals.requested() or not stopped else EXIT_STATUS[signal.SIGTERM]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from lightning.fabric.loggers.csv_logs import CSVLogger
 from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 
-from gradkit.store import Complaints
+from gradkit.runs.store import Complaints
 from gradkit.train.schema.loop import LoggerConfig
 
 

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from gradkit.errors import CheckpointError, ConfigError
-from gradkit.store import Complaints, RunStore
+from gradkit.runs.checkpoints import BEST, Checkpoints, load
+from gradkit.runs.store import Complaints, RunStore, read_manifest
 from gradkit.train.command.display import Display
 from gradkit.train.data import Batches, Split, load_dataset
 from gradkit.train.evaluation.evaluate import evaluate
@@ -26,7 +27,6 @@ from gradkit.train.loop.recorder import Recorder
 from gradkit.train.loop.schedules import build_schedule
 from gradkit.train.loop.steps import SIGNAL, Progress, TrainingLoop
 from gradkit.train.models import build_model
-from gradkit.train.running.checkpoints import BEST, Checkpoints, load
 from gradkit.train.running.context import JobContext
 from gradkit.train.running.mirrors import Mirrors
 from gradkit.train.running.random_state import restore_rng, rng_state, seed_everything
@@ -331,6 +331,9 @@ class Session:
             action()
 
     def _restore(self) -> None:
+        if not self.checkpoints.begun and "steps" not in read_manifest(self.folder):
+            self.display.say("note: the run ended before its first checkpoint; it starts again from its first step.")
+            return
         state, damaged = self.checkpoints.latest()
         for sentence in damaged:
             self.display.say(f"note: {sentence} The checkpoint before it is used.")

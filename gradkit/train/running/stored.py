@@ -12,7 +12,9 @@ from typing import Any
 
 from gradkit.config.wording import quoted
 from gradkit.errors import ConfigError, RunFolderError
-from gradkit.store import MANIFEST, plain, read_manifest
+from gradkit.runs.claims import LOCK
+from gradkit.runs.store import MANIFEST, read_manifest
+from gradkit.store import plain
 from gradkit.train.command.validate import below_home, nearest_path
 from gradkit.train.schema import TrainConfig
 
@@ -105,6 +107,8 @@ def read_stored(given: object, key: str) -> StoredRun:
         if not manifest.is_file():
             inner = sorted(each.parent.name for each in folder.glob(f"*/{MANIFEST}"))
             inside = f" It holds runs in its folders {', '.join(inner[:5])}." if inner else nearest_path(folder)
+            if (folder / LOCK).exists() and not inner:
+                inside = " The run ended before it had begun to train; start it again by the command that started it."
             raise RunFolderError(f"{key}: {quoted(given)} is no run folder: it has no {MANIFEST}.{inside}")
         if manifest.stat().st_size > LARGEST_MANIFEST:
             raise RunFolderError(f"{key}: {MANIFEST} of {quoted(given)} is too large to be one of gradkit's.")

@@ -14,7 +14,7 @@ import gradkit
 from gradkit.records import Window
 from gradkit.report.json_report import to_json
 from gradkit.report.report import Report
-from gradkit.store import RunStore
+from gradkit.runs.store import RunStore
 from gradkit.train.schema.loop import WatchConfig
 
 EVENT = "window"

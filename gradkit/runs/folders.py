@@ -12,7 +12,8 @@ from typing import Any
 
 from gradkit.config.wording import quoted
 from gradkit.errors import RunFolderError, did_you_mean
-from gradkit.store import EVENTS, MANIFEST, number, read_manifest
+from gradkit.runs.store import EVENTS, MANIFEST, read_manifest
+from gradkit.store import number
 
 LARGEST_MANIFEST_BYTES = 64 * 2**20
 """A manifest is some ten kilobytes; a larger file than this is not one and would only fill the memory."""

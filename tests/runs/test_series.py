@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradkit.compare.curves import groups, rows_of_arm
-from gradkit.compare.series import STALE_SHARE, Series, read_series, series_of
 from gradkit.errors import ConfigError
+from gradkit.runs.series import STALE_SHARE, Series, read_series, series_of
 from tests.compare.folders import manifest, steps, write
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradkit.compare.folders import load_runs
 from gradkit.errors import RunFolderError
+from gradkit.runs.folders import load_runs
 from tests.compare.folders import manifest, write
 
 GOOD = json.dumps(manifest())

@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from gradkit.config.wording import quoted
 from gradkit.errors import ConfigError
-from gradkit.store import number, raw_events
+from gradkit.runs.store import raw_events
+from gradkit.store import number
 
 MOST_SERIES = 200
 """A run has some ten; a file with thousands of names would fill the memory, so names beyond this are left out."""

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradkit.errors import RunFolderError
-from gradkit.store import RunStore, plain, raw_events, read_events, read_manifest, write_atomically
+from gradkit.runs.store import RunStore, raw_events, read_events, read_manifest
+from gradkit.store import plain, write_atomically
 
 
 def step(number: int, attempt: int = 1, **values: float) -> dict[str, object]:
@@ -73,7 +74,7 @@ def test_a_disk_that_fails_is_reported_once_and_never_raises(
             raise OSError(28, "No space left on device")
         return real_write(handle, data)
 
-    monkeypatch.setattr("gradkit.store.os.write", write)
+    monkeypatch.setattr("gradkit.runs.store.os.write", write)
     store.append([step(1)])
     store.append([step(2)])
     full = False

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gradkit.errors import CheckpointError
-from gradkit.train.running.checkpoints import Checkpoints, load
+from gradkit.runs.checkpoints import Checkpoints, load
 
 
 def state(value: float) -> dict[str, object]:
@@ -96,7 +96,7 @@ def test_a_full_disk_keeps_the_previous_checkpoint(
     def refuse(path: Path, content: bytes) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("gradkit.train.running.checkpoints.write_atomically", refuse)
+    monkeypatch.setattr("gradkit.runs.checkpoints.write_atomically", refuse)
     checkpoints.save_step(2, state(2))
     checkpoints.save_step(3, state(3))
     assert checkpoints.latest()[0]["step"] == 1

@@ -6,13 +6,15 @@ import hashlib
 import io
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from gradkit.errors import CheckpointError
-from gradkit.store import Complaints, write_atomically
+from gradkit.runs.store import Complaints
+from gradkit.store import write_atomically
 
 BEST = "best.pt"
 _STEP = re.compile(r"step-(\d{9})\.pt")
@@ -22,7 +24,8 @@ class Checkpoints:
     """The checkpoints of one run folder.
 
     A checkpoint is two files: the bytes of `torch.save` and, written first, their SHA-256. A crash between the two
-    leaves a checksum without a checkpoint, which is ignored.
+    leaves a checksum without a checkpoint, which is ignored. Where a checkpoint is replaced, its file of checksums
+    names the new bytes and, after them, the old: whichever are there after a crash are known.
 
     Args:
         folder: `checkpoints/` of the run folder; made on the first write.
@@ -63,6 +66,11 @@ class Checkpoints:
                 damaged.append(str(error))
         raise CheckpointError(" ".join([*damaged, f"No usable checkpoint in {self.folder}."]))
 
+    @property
+    def begun(self) -> bool:
+        """Whether a step checkpoint was ever written, damaged ones included."""
+        return bool(self._steps())
+
     def _steps(self) -> list[tuple[int, Path]]:
         found = []
         if self.folder.is_dir():
@@ -79,7 +87,7 @@ class Checkpoints:
         path = self.folder / name
         try:
             self.folder.mkdir(exist_ok=True)
-            write_atomically(_checksum_file(path), hashlib.sha256(content).hexdigest().encode())
+            write_atomically(_checksum_file(path), _checksums(path, content))
             write_atomically(path, content)
         except OSError as error:
             self._complaints.say("checkpoints", error)
@@ -95,12 +103,12 @@ def load(path: Path) -> dict[str, Any]:
     """
     try:
         content = path.read_bytes()
-        expected = _checksum_file(path).read_text().strip()
+        expected = _checksum_file(path).read_text().split()
     except FileNotFoundError as error:
         raise CheckpointError(f"{error.filename} is missing.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}.") from None
-    if hashlib.sha256(content).hexdigest() != expected:
+    if hashlib.sha256(content).hexdigest() not in expected:
         raise CheckpointError(f"{path} is damaged: its SHA-256 differs from the one written beside it.")
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
@@ -109,6 +117,16 @@ def load(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise CheckpointError(f"{path} holds a {type(state).__name__}, expected a dict.")
     return state
+
+
+def _checksums(path: Path, content: bytes) -> bytes:
+    """The checksum of what is about to be written to `path`, and that of what is there, unless that is damaged."""
+    known = [hashlib.sha256(content).hexdigest()]
+    with suppress(FileNotFoundError):
+        there = hashlib.sha256(path.read_bytes()).hexdigest()
+        if there in _checksum_file(path).read_text(errors="replace").split():
+            known.append(there)
+    return "\n".join(dict.fromkeys(known)).encode()
 
 
 def _checksum_file(path: Path) -> Path:

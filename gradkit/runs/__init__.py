@@ -1,0 +1,1 @@
+"""What a run folder is: its files, its one writer, its checkpoints, and how they are found and read again."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from gradkit.observe.books.ledger import Ledger, Mixture
+from gradkit.observe.books.ledger import WARY, Ledger, Mixture
 from gradkit.observe.books.verdict import Verdict
 from gradkit.observe.tensors.buffers import holds, version, weight_version
 from gradkit.observe.tensors.measure import norms
@@ -98,7 +98,7 @@ def _prove(ledger: Ledger, alive: dict[int, Mixture]) -> list[int]:
     unmeasured = [index for index, mixture in alive.items() if mixture.before is None]
     measured = {index: mixture for index, mixture in alive.items() if mixture.before is not None}
     if unmeasured:
-        ledger.benign = 0
+        ledger.benign = -WARY
         ledger.arm()
     if not measured:
         return []

@@ -44,7 +44,10 @@ if TYPE_CHECKING:
 ARMED_WINDOWS = 2
 """Windows whose gradients are measured when an optimizer is new, and again after an open suspicion."""
 BENIGN_SUSPICIONS = 3
-"""Suspicions in a row that ended in a clearing (a GAN's discriminator) after which no norms are queued for them."""
+"""Suspicions in a row that ended in a clearing (a GAN's discriminator), or were of gradients that only a backward of
+another model found (optimizers in turns), after which no norms are queued for them."""
+WARY = 256
+"""Such suspicions for which norms are queued again after a step took what was suspected and nobody had measured."""
 MAX_RETRIES = 8
 """Times open suspicions may arm an optimizer's ledger again; after that a loop is taken to be beyond proof."""
 
@@ -140,7 +143,8 @@ class Ledger:
         self.entries: list[Look] | None = None
         self.exit_norms: dict[int, Tensor] = {}
         self.entry_norms: dict[int, Tensor] = {}
-        self.pending: dict[int, tuple[Look, int]] = {}
+        self.pending: dict[int, tuple[Look | int, int]] = {}
+        """How each survivor was found, a plain one by its version alone, and by how many versions it had moved."""
         self.mixed: dict[int, Mixture] = {}
         self.samples = Samples(always=deep)
         self.sampled = False
@@ -247,10 +251,13 @@ class Ledger:
         else:
             self.entries = None
             probe = self.parameters[self.probe].grad if self.parameters else None
-            self.probe_entry = NOTHING if probe is None else self._entry(probe)
-        if self.live_deposits:
-            self._look_for_lost_deposits()
-        return bool(self.armed or self.pending or self.mixed)
+            self.probe_entry = (
+                NOTHING if probe is None else self._entry(probe) if self.wrapped else (id(probe), probe._version)
+            )
+        if self.live_deposits and self.parameters[self.probe].grad is None:  # what was deposited is gone
+            self.cleared_deposits += self.live_deposits
+            self.live_deposits = 0
+        return bool(self.armed or self.mixed or (self.pending and (self.proven or self.benign < BENIGN_SUSPICIONS)))
 
     def entered_empty(self) -> None:
         """The first backward of a window found no gradient at all, and no doubt was open."""
@@ -280,13 +287,19 @@ class Ledger:
             self._settle_pending(replaces)
         elif self.mixed:
             self._follow_mixtures(replaces)
-        if self._deposited():
-            self.deposits += 1
-            if self.in_step:
-                self.in_step_deposit = True
-                self.weight_version_in_step = weight_version(self.parameters[self.probe])
-            self.live_deposits += 1
-            self.deposits_total += 1
+        plain = self.entries is None and self.parameters and not self.wrapped
+        probe = self.parameters[self.probe].grad if plain else None
+        if probe is not None and (id(probe), probe._version) != self.probe_entry:  # as in every sound loop
+            self.deposit = weakref.ref(probe)
+            self.deposit_version = probe._version
+        elif not self._deposited():
+            return
+        self.deposits += 1
+        if self.in_step:
+            self.in_step_deposit = True
+            self.weight_version_in_step = weight_version(self.parameters[self.probe])
+        self.live_deposits += 1
+        self.deposits_total += 1
 
     def _deposited(self) -> bool:
         """Whether the backward changed a gradient of this optimizer; leaves the probe on a parameter it changed."""
@@ -339,15 +352,19 @@ class Ledger:
     def _look_at_survivors(self) -> None:
         """Find buffers that are still the ones the last step consumed."""
         for index, (parameter, held) in enumerate(zip(self.parameters, self.held, strict=True)):
-            if held is None or index in self.mixed or self.is_elsewhere(index):
-                continue
             buffer = parameter.grad
-            if buffer is None or not holds(held, buffer):
+            if held is None or buffer is None or index in self.mixed:
                 continue
-            moved = version(buffer) - self.held_versions[index]
+            now = version(buffer) if self.wrapped else buffer._version
+            if self.wrapped:
+                if self.is_elsewhere(index) or not holds(held, buffer):
+                    continue
+            elif held() is not buffer:
+                continue
+            moved = now - self.held_versions[index]
             if moved in self.clean_moves:
                 continue
-            self.pending[index] = (Look(parameter), moved)
+            self.pending[index] = (Look(parameter) if self.wrapped else now, moved)
         if not self.pending:
             self.undecided = False
             return
@@ -373,19 +390,22 @@ class Ledger:
         self._settle_pending(replaces=False)
 
     def _settle_pending(self, replaces: bool) -> None:
-        self._follow_mixtures(replaces)
+        if self.mixed:
+            self._follow_mixtures(replaces)
         for index, (look, moved) in self.pending.items():
             buffer, held = self.parameters[index].grad, self.held[index]
             if buffer is None or held is None:
                 continue
-            if holds(held, buffer):
-                if Look(self.parameters[index]) == look:
+            if held() is buffer or (self.wrapped and holds(held, buffer)):
+                if (Look(self.parameters[index]) if self.wrapped else buffer._version) == look:
                     continue  # that loss did not reach it: still undecided
             elif not replaces:
                 continue
             before = self.entry_norms.get(index)
             self.mixed[index] = Mixture(hold(buffer, self.wrapped), version(buffer), moved, before)
             self.samples.follow(index, buffer)
+        if not self.mixed:
+            self.benign += 1
         self.pending = {}
         self.entry_norms = {}
 
@@ -479,22 +499,22 @@ class Ledger:
             else:
                 mixture.unchecked = True
 
-    def _look_for_lost_deposits(self) -> None:
-        probe = self.parameters[self.probe].grad
-        if probe is None:
-            self.cleared_deposits += self.live_deposits
-            self.live_deposits = 0
-
     # --- step ---------------------------------------------------------------------------------------------------
 
     def is_plainly_clean(self) -> bool:
-        """Whether metadata alone shows that the step is about to consume what this window's backwards left.
+        """Whether metadata alone shows that nothing can be said against what the step is about to consume.
 
-        The question of every step of a sound loop, so it is asked before anything else is looked at.
+        That is what this window's backwards left, or nothing suspected in a window that was not seen in full. The
+        question of every step of a sound loop, so it is asked before anything else is looked at.
         """
-        if self.mixed or self.pending or self.armed or self.uncertain or not self.deposits:
+        if self.mixed or self.pending or self.armed:
             return False
-        return self.is_as_deposited(self.parameters[self.probe].grad)
+        if self.uncertain:
+            return not self.sampled
+        buffer = self.parameters[self.probe].grad if self.deposits else None
+        if buffer is None or self.deposit is None or self.wrapped:
+            return self.is_as_deposited(buffer)
+        return buffer._version == self.deposit_version and self.deposit() is buffer
 
     def is_steady(self) -> bool:
         """Whether this window, just stepped on, was one of a loop that can be followed the short way; see `Steady`."""
@@ -529,7 +549,8 @@ class Ledger:
         self.undecided = True
         self.held_deposited = self.deposits > 0 or (self.held_deposited and verdict.reused)
         if self.parameters:
-            self.weight_version = weight_version(self.parameters[self.probe])
+            probe = self.parameters[self.probe]
+            self.weight_version = weight_version(probe) if self.wrapped else probe._version
         if self.armed:
             self.armed -= 1
             self.wrapped = any(map(is_wrapped, self.parameters))  # perhaps since the optimizer was made

@@ -55,6 +55,7 @@ class WindowRecords:
         self._sinks = [on_window] if on_window is not None else []
         self._deep = Deep(monitor.reader) if monitor.deep else None
         self._backward_sites: dict[int, Site] = {}
+        self._missing: dict[tuple[Location | None, Location], tuple[Statement, ...]] = {}
         self._reported: dict[tuple[str, tuple[tuple[int, ...], ...]], _Reported] = {}
         self.all_are_wanted = monitor.deep or monitor.engine.needs_every_window or on_window is not None
 
@@ -115,7 +116,7 @@ class WindowRecords:
         site = ledger.backward_site or self._backward_sites.get(ledger.number)  # not looked for in every window
         if site is not None:
             self._backward_sites[ledger.number] = site
-        statements, conditional = _statements(verdict, site, backward_line, step_line)
+        statements, conditional = self._statements(verdict, site, backward_line, step_line)
         return {
             "windows_mixed": {
                 info.name: verdict.stale[index] for info, index in zip(names, verdict.stale, strict=False)
@@ -149,6 +150,23 @@ class WindowRecords:
             "accumulate": self._monitor.accumulate,
         }
 
+    def _statements(
+        self, verdict: Verdict, site: Site | None, backward: Location | None, step: Location | None
+    ) -> tuple[tuple[Statement, ...], bool | None]:
+        """The statements that clear, or should, and whether they stand under a condition; None where unknown."""
+        if step is None:
+            return (), None
+        if verdict.stale:
+            if (backward, step) not in self._missing:  # a loop with this fault comes here at every step
+                self._missing[backward, step] = tuple(missing(backward, step))
+            return self._missing[backward, step], None
+        if not verdict.cleared:
+            return (), None
+        found = cleared_between(site, sys._getframe())
+        certain = [item for item in found if not item.conditional]
+        named = [item.statement for item in (certain or found)[:MAX_NAMED]]
+        return tuple(named), not certain if found else None
+
     # --- where it goes ------------------------------------------------------------------------------------------------
 
     def _deliver(self, record: Window, judged: bool, number: int, ledger: Ledger) -> None:
@@ -172,19 +190,3 @@ class WindowRecords:
         first = self._reported.get((code, tuple(ledger.group_ids)))
         # The parameters of a model that is gone may have had the same identities.
         return first is not None and first.number != ledger.number and first.parameter() is ledger.parameters[0]
-
-
-def _statements(
-    verdict: Verdict, site: Site | None, backward: Location | None, step: Location | None
-) -> tuple[tuple[Statement, ...], bool | None]:
-    """The statements that clear, or should, and whether they stand under a condition; None where that is not known."""
-    if step is None:
-        return (), None
-    if verdict.stale:
-        return tuple(missing(backward, step)), None
-    if not verdict.cleared:
-        return (), None
-    found = cleared_between(site, sys._getframe())
-    certain = [item for item in found if not item.conditional]
-    named = [item.statement for item in (certain or found)[:MAX_NAMED]]
-    return tuple(named), not certain if found else None

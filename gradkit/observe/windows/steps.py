@@ -151,14 +151,15 @@ class Steps:
             return
         calls = self._hearers.calls["before_step"]
         if (
-            self._watching.accumulate is None
+            not (self._watching.accumulate and ledger.cleared_deposits)
             and not (self._open or calls or self._forwards or kwargs or TAP.backward_depth)
             and len(args) == 1
             and ledger.is_plainly_clean()
         ):
             # Every step of a sound loop ends here; what follows is for doubts.
             ledger.in_step = True
-            ledger.consecutive_cleared = ledger.consecutive_empty = 0
+            if not ledger.uncertain:
+                ledger.consecutive_cleared = ledger.consecutive_empty = 0
             self._open.append(ledger)
             self._judged[ledger.number] = _CLEAN
             if self._windows.all_are_wanted and not self.capture_seen:

@@ -82,6 +82,7 @@ for line in iter(sys.stdin.readline, ""):
     else:
         sys.path.insert(0, order["cwd"])
         sys.argv, sys.orig_argv = list(arguments), [sys.executable, "-m", *arguments]
+        sys.modules.pop(arguments[0] + ".__main__", None)
         runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
     break
 """

@@ -14,6 +14,8 @@ from gradkit.experiment.locate import shipped
 from gradkit.experiment.programs import saturation
 from tests.experiment.writing import write
 
+QUICKEST = "accumulation"
+
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
@@ -226,8 +228,9 @@ def test_every_shipped_experiment_is_composed_and_has_claims_at_least_five_seeds
     assert len(plan(quick, shipped()[name] / "runs")) < 40
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", shipped())
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name != QUICKEST)) for name in shipped()]
+)
 def test_the_quick_settings_of_every_shipped_experiment_hold(name, here):
     before = os.times()
     environment = os.environ | {"OMP_NUM_THREADS": "1"}

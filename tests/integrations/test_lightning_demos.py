@@ -102,7 +102,12 @@ def test_a_demo_model_stays_silent_and_unchanged(name: str, options: dict[str, A
         pytest.skip("manual optimization accumulates by itself")
     if name == "recurrent":
         options = {**options, "gradient_clip_val": 0.25}
-    bare = fit(MODELS[name], None, **options)
+    try:
+        bare = fit(MODELS[name], None, **options)
+    except RuntimeError as error:
+        if "could not create a primitive" not in str(error):
+            raise
+        pytest.skip(f"this processor cannot do it unwatched: {error}")
     callback = GradientHygiene(report="never")
     watched = fit(MODELS[name], callback, **options)
     assert [f"{f.rule} {f.message} {f.location}" for f in callback.findings] == []

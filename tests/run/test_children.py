@@ -12,7 +12,7 @@ import pytest
 
 from gradkit.run.children import watched_line
 from tests.forks import Forks
-from tests.processes import ENVIRONMENT, Ended, python, watched
+from tests.processes import ENVIRONMENT, Ended
 
 TRAIN = """\
 import os, sys
@@ -89,10 +89,10 @@ def steps(path: Path) -> tuple[int, int]:
     return run["steps"], run["ranks"]
 
 
-def test_processes_of_every_start_method_report_to_their_parent(tmp_path: Path) -> None:
+def test_processes_of_every_start_method_report_to_their_parent(forks: Forks, tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(POOLS)
     before = set(Path("/tmp").glob("gradkit-*"))
-    ended = watched("--report", "out.json", "--fail-on=error", "script.py", cwd=tmp_path)
+    ended = forks.run("--report", "out.json", "--fail-on=error", "script.py", cwd=tmp_path)
     assert ended.stdout == "spawn 0\nforkserver 0\nfork 0\n[2, 3] True\n[]\n"
     assert findings(tmp_path / "out.json") == [("GK101", LINE, 10, [0])]
     assert steps(tmp_path / "out.json") == (15, 1)
@@ -114,16 +114,16 @@ def test_a_fork_reports_only_what_came_after_it(forks: Forks, tmp_path: Path) ->
     assert "error inside gradkit" not in ended.stderr
 
 
-def launch(*arguments: str, cwd: Path) -> Ended:
-    """Torch's launcher, unwatched."""
-    return python("-m", "torch.distributed.run", *arguments, cwd=cwd)
+def launch(forks: Forks, *arguments: str, cwd: Path) -> Ended:
+    """Torch's launcher, unwatched; its ranks are started anew."""
+    return forks.run(*arguments, cwd=cwd, module="torch.distributed.run")
 
 
-def test_ranks_of_the_launcher_are_merged_by_the_process_that_launched_them(tmp_path: Path) -> None:
+def test_ranks_of_the_launcher_are_merged_by_the_process_that_launched_them(forks: Forks, tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(RANKS)
     line = ("--nproc-per-node=2", "--standalone", "script.py", "--lr", "1")
-    bare = launch(*line, cwd=tmp_path)
-    ended = watched("--report", "out.json", "-m", "torch.distributed.run", *line, cwd=tmp_path)
+    bare = launch(forks, *line, cwd=tmp_path)
+    ended = forks.run("--report", "out.json", "-m", "torch.distributed.run", *line, cwd=tmp_path)
     assert (ended.status, sorted(ended.stdout.splitlines())) == (0, sorted(bare.stdout.splitlines()))
     assert len(bare.stdout.splitlines()) == 2
     assert findings(tmp_path / "out.json") == [("GK101", LINE, 2, [0, 1])]
@@ -135,21 +135,21 @@ def test_ranks_of_the_launcher_are_merged_by_the_process_that_launched_them(tmp_
 
 
 @pytest.mark.slow
-def test_ranks_that_fail_make_the_launcher_fail_as_ever(tmp_path: Path) -> None:
+def test_ranks_that_fail_make_the_launcher_fail_as_ever(forks: Forks, tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(RANKS)
     line = ("--nproc-per-node=2", "--standalone", "script.py", "fail")
-    bare, ended = launch(*line, cwd=tmp_path), watched("-m", "torch.distributed.run", *line, cwd=tmp_path)
+    bare, ended = launch(forks, *line, cwd=tmp_path), forks.run("-m", "torch.distributed.run", *line, cwd=tmp_path)
     assert (ended.status, sorted(ended.stdout.splitlines())) == (bare.status, sorted(bare.stdout.splitlines()))
     assert bare.status == 1
     assert "exitcode  : 3" in ended.stderr
     assert "1 error" in ended.stderr
 
 
-def test_ranks_under_the_runner_each_write_a_file_and_the_last_one_all(tmp_path: Path) -> None:
+def test_ranks_under_the_runner_each_write_a_file_and_the_last_one_all(forks: Forks, tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(RANKS)
     (tmp_path / "out.rank1.json").write_text("left by an earlier run")
     ended = launch(
-        "--nproc-per-node=2", "--standalone", "-m", "gradkit.run", "--report=out.json", "script.py", cwd=tmp_path
+        forks, "--nproc-per-node=2", "--standalone", "-m", "gradkit.run", "--report=out.json", "script.py", cwd=tmp_path
     )
     assert ended.status == 0, ended.stderr
     assert findings(tmp_path / "out.json") == [("GK101", LINE, 2, [0, 1])]

@@ -31,8 +31,13 @@ Path(out).write_text(digest(result) + digest(torch.get_rng_state()))
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("scenario", CHOSEN, ids=lambda scenario: scenario.id)
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        pytest.param(scenario, id=scenario.id, marks=[pytest.mark.slow] * (number % 3 > 0))
+        for number, scenario in enumerate(CHOSEN)
+    ],
+)
 def test_a_program_is_unchanged_and_its_fault_is_found(scenario: Scenario, forks: Forks, tmp_path: Path) -> None:
     (tmp_path / "driver.py").write_text(DRIVER)
     line = (str(scenario.path), scenario.function)

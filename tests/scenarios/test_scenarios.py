@@ -13,9 +13,19 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from tests.forks import Forks
 from tests.scenarios.harness import FOLDER, Outcome, Scenario, found, run, scenarios, the_long_way
 
 ALL = scenarios()
+_HEALTHY = [scenario for scenario in ALL if scenario.healthy]
+# Every program in standard mode; in deep mode and the long way every faulty one and a third of the healthy ones, chosen
+# by position, and the rest when `slow` tests are asked for.
+BOTH_WAYS = {*(scenario for scenario in ALL if scenario.expected), *_HEALTHY[::3]}
+CASES = [
+    (scenario, mode, mode != "standard" and scenario not in BOTH_WAYS)
+    for scenario in ALL
+    for mode in ("standard", "deep", "long-way")
+]
 # Processes cost seconds each: the plain programs of every kind, spread over the list.
 _PLAIN = [scenario for scenario in ALL if "lightning" not in scenario.id and "transformers" not in scenario.id]
 IN_PROCESSES = _PLAIN[:: max(1, len(_PLAIN) // 20)][:20]
@@ -47,8 +57,13 @@ def _watched(scenario: Scenario, mode: str) -> Outcome:
         return run(scenario, watched=True)
 
 
-@pytest.mark.parametrize("mode", ["standard", "deep", "long-way"])
-@pytest.mark.parametrize("scenario", ALL, ids=lambda scenario: scenario.id)
+@pytest.mark.parametrize(
+    ("scenario", "mode"),
+    [
+        pytest.param(scenario, mode, marks=[pytest.mark.slow] * slow, id=f"{scenario.id}-{mode}")
+        for scenario, mode, slow in CASES
+    ],
+)
 @pytest.mark.filterwarnings("default")
 def test_finds_exactly_what_is_declared_and_changes_nothing(scenario: Scenario, mode: str) -> None:
     _needs(scenario)
@@ -112,21 +127,18 @@ optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 for step in range(3):
     model(torch.ones(4, 2)).sum().backward()
     optimizer.step()
-    print(step)
+    print(step, flush=True)
 {leave}
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("leave", ["sys.exit(3)", "raise KeyError('no such batch')", "import os; os.abort()", "pass"])
-def test_a_watched_process_ends_as_it_would_have(leave: str) -> None:
+def test_a_watched_process_ends_as_it_would_have(leave: str, forks: Forks, tmp_path: Path) -> None:
     outcomes = []
     for watch in ("", "import gradkit; gradkit.watch().start()"):
-        code = _LEAVING.format(watch=watch, leave=leave)
-        done = subprocess.run(
-            [sys.executable, "-u", "-c", code], cwd=FOLDER.parents[1], capture_output=True, text=True, check=False
-        )
-        outcomes.append((done.returncode, done.stdout))
+        (tmp_path / "leaving.py").write_text(_LEAVING.format(watch=watch, leave=leave))
+        ended = forks.script("leaving.py", cwd=tmp_path)
+        outcomes.append((ended.status, ended.stdout))
     assert outcomes[0] == outcomes[1]
     assert outcomes[0][1] == "0\n1\n2\n"
 

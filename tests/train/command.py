@@ -1,4 +1,4 @@
-"""Starts the real command line in a fresh process, with a stand-in for the job that needs no torch."""
+"""Runs the command line in a process of its own, with a stand-in for the job that needs no torch."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import sys
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
+
+from gradkit.train.__main__ import main
+from tests.forks import COMMAND, server
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -59,8 +62,25 @@ def environment(stand_in: Path | None, **variables: str) -> dict[str, str]:
     return kept | {"PYTHONPATH": os.pathsep.join(path), "OMP_NUM_THREADS": "1"} | variables
 
 
+def command_line(arguments: tuple[str, ...], variables: dict[str, str], stand_in: Path | None) -> None:
+    """Make a process that has been forked the one that `start` starts."""
+    os.environ.clear()
+    os.environ.update(variables)
+    sys.path[:0] = variables["PYTHONPATH"].split(os.pathsep)
+    if stand_in is not None:
+        exec(textwrap.dedent(STAND_IN), {"__name__": "sitecustomize"})
+    sys.argv, sys.orig_argv = ["gradkit.train", *arguments], [sys.executable, "-m", "gradkit.train", *arguments]
+    sys.exit(main())
+
+
 def train(*arguments: str, cwd: Path, stand_in: Path | None = None, **variables: str) -> Ran:
-    """Run `python -m gradkit.train` to its end."""
+    """Run `python -m gradkit.train` to its end, in a fork that has Hydra already."""
+    ended = server(COMMAND).call(command_line, arguments, environment(stand_in, **variables), stand_in, cwd=cwd)
+    return Ran(ended.status, ended.stdout, ended.stderr)
+
+
+def start(*arguments: str, cwd: Path, stand_in: Path | None = None, **variables: str) -> Ran:
+    """As `train`, in a process started anew."""
     done = subprocess.run(
         [sys.executable, "-m", "gradkit.train", *arguments],
         cwd=cwd,

@@ -1,8 +1,6 @@
-"""Starts training runs for tests: in this process, in a forked one that can be killed, or by the real command."""
+"""Starts training runs for tests: in this process, or in a forked one that can be killed."""
 
 import functools
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -63,21 +61,6 @@ def train_in_child(
 ) -> int | None:
     """Train in a forked process, after `prepare(*arguments)` there; returns its exit code, negative for a signal."""
     return server(TRAIN).call(train_or_exit, overrides, prepare, arguments).status
-
-
-def command(*arguments: str, cwd: Path, **options: Any) -> "subprocess.CompletedProcess[str]":
-    """Run the real command to its end."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "100"} | options.pop("env", {})
-    return subprocess.run(
-        [sys.executable, "-m", "gradkit.train", *arguments],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-        **options,
-    )
 
 
 def final_weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -14,7 +14,8 @@ import torch
 from gradkit.runs.checkpoints import BEST, load
 from gradkit.runs.store import read_events, read_manifest
 from gradkit.train.evaluation.evaluate import metrics
-from tests.train.runs import assert_same_weights, command, final_weights, train, train_arm, train_in_child, train_into
+from tests.forks import Forks
+from tests.train.runs import assert_same_weights, final_weights, train, train_arm, train_in_child, train_into
 
 QUICK = ("trainer.epochs=3", "trainer.accelerator=cpu")
 
@@ -26,8 +27,8 @@ def test_breast_cancer_is_learned_as_well_as_by_scikit_learn(tmp_path: Path) -> 
     from gradkit.train.schema.data import BreastCancerData
 
     accuracies, aurocs, references = [], [], []
-    for seed in range(10):
-        manifest = train_into(tmp_path / str(seed), f"seed={seed}")
+    for seed in range(5):
+        manifest = train_arm(tmp_path / str(seed), f"seed={seed}")
         accuracies.append(manifest["metrics"]["test"]["accuracy"])
         aurocs.append(manifest["metrics"]["test"]["auroc"])
         data = load_dataset(BreastCancerData(), seed)
@@ -117,10 +118,20 @@ def test_clipping_changes_the_step_but_not_the_recorded_norm(tmp_path: Path, cli
     )
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad", "lbfgs"])
-@pytest.mark.parametrize("model", ["notebook", "logistic", "mlp"])
+OPTIMIZERS = ("sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad", "lbfgs")
+
+
+# Every optimizer on one model and every model under three optimizers; the other pairs are slow.
+@pytest.mark.parametrize(
+    ("model", "optimizer"),
+    [
+        pytest.param(model, name, marks=[pytest.mark.slow] * (model != "mlp" and name not in ("sgd", "adam", "lbfgs")))
+        for model in ("notebook", "logistic", "mlp")
+        for name in OPTIMIZERS
+    ],
+)
 def test_hand_derived_and_autograd_runs_agree(tmp_path: Path, model: str, optimizer: str) -> None:
-    settings = (f"model={model}", f"optimizer={optimizer}", "trainer.epochs=5", "trainer.precision=64")
+    settings = (f"model={model}", f"optimizer={optimizer}", "trainer.epochs=3", "trainer.precision=64")
     if optimizer == "lbfgs":  # on changing samples it may diverge to NaN, which equals nothing
         settings += ("trainer.batch_size=343",)
     train_arm(tmp_path / "autograd", *settings)
@@ -263,10 +274,11 @@ def small_disk(tmp_path: Path) -> Path:
 
 
 def test_a_full_disk_is_survived_and_said_once(small_disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (small_disk / "ballast").write_bytes(b"\0" * 700_000)
     settings = (
         "model=mlp",
         "model.hidden=[100]",
-        "trainer.max_steps=9000",
+        "trainer.max_steps=2500",
         "trainer.epochs=10000",
         "trainer.checkpoint_every=100",
     )
@@ -321,10 +333,12 @@ def test_a_closed_standard_output_is_survived(tmp_path: Path) -> None:
     assert read_manifest(tmp_path / "run")["status"] == "completed"
 
 
-def test_the_real_command_prints_what_a_person_needs(tmp_path: Path) -> None:
+def test_the_command_prints_what_a_person_needs(tmp_path: Path, train_forks: Forks) -> None:
     # Fabric announces mixed precision by a logger that writes to stderr, unless pytest's is there before it.
-    result = command(*QUICK, "trainer.precision=bf16-mixed", cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
+    result = train_forks.run(
+        *QUICK, "trainer.precision=bf16-mixed", cwd=tmp_path, module="gradkit.train", COLUMNS="100"
+    )
+    assert result.status == 0, result.stderr
     assert result.stderr == ""
     for words in ("breast_cancer", "malignant = 0", "epoch 3/3", "Final metrics", "accuracy", "run folder"):
         assert words in result.stdout
@@ -361,6 +375,7 @@ def test_lbfgs_is_told_to_take_all_samples_at_once(
     assert ("All at once: trainer.batch_size=343" in capsys.readouterr().out) == (batch_size < 343)
 
 
+@pytest.mark.slow  # the gradients alone are averaged in tests/train/gradients/test_processes.py
 def test_hand_derived_gradients_of_two_processes_are_averaged(tmp_path: Path) -> None:
     for name in ("autograd", "manual"):
         status = train_in_child(

@@ -9,7 +9,8 @@ import pytest
 from gradkit.runs.store import read_events, read_manifest
 from gradkit.train.faults import loop_with_fault
 from gradkit.train.schema import GROUPS
-from tests.train.runs import assert_same_weights, command, train, train_arm, train_into
+from tests.forks import Forks
+from tests.train.runs import assert_same_weights, train, train_arm, train_into
 
 SHORT = ("trainer.epochs=2", "trainer.accelerator=cpu", "trainer.evaluate_every=2", "trainer.checkpoint_every=null")
 FAULTS = [name for name in GROUPS["fault"] if name != "none"]
@@ -162,9 +163,9 @@ def test_findings_of_an_earlier_attempt_are_kept(tmp_path: Path) -> None:
     assert [(finding["rule"], finding["attempt"]) for finding in findings] == [("GK101", 1), ("GK101", 2)]
 
 
-def test_the_command_prints_finding_line_and_growth(tmp_path: Path) -> None:
-    ran = command(*SHORT, "fault=unzeroed", "watch=deep", cwd=tmp_path)
-    assert ran.returncode == 0, ran.stderr
+def test_the_command_prints_finding_line_and_growth(tmp_path: Path, train_forks: Forks) -> None:
+    ran = train_forks.run(*SHORT, "fault=unzeroed", "watch=deep", cwd=tmp_path, module="gradkit.train", COLUMNS="100")
+    assert ran.status == 0, ran.stderr
     assert "error[GK101] stale-gradients: Step 1 of SGD consumed 2 of 2 gradient(s)" in ran.stdout
     assert "self.optimizer.step()" in ran.stdout
     assert "What each step consumed" in ran.stdout

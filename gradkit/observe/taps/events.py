@@ -6,7 +6,7 @@ A listener's method that is no event would never be called, so `Observer` refuse
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -100,6 +100,15 @@ class Listener:
 
     def pass_ended(self, iterator: Any) -> None:
         """An iterator of a data loader has no more batches."""
+
+    def state_loaded(self, module: nn.Module, state: Mapping[str, Any], missing: frozenset[str]) -> None:
+        """Weights were loaded into a module.
+
+        Args:
+            module: The module.
+            state: What was to be loaded, by name.
+            missing: Names of the module that it had nothing for.
+        """
 
     def scheduler_steps(self, scheduler: Any, explicit: bool) -> None:
         """A learning-rate scheduler steps, or is constructed.

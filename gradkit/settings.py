@@ -14,6 +14,7 @@ from typing import Any
 
 from gradkit.config.wording import quoted
 from gradkit.errors import ConfigError, did_you_mean
+from gradkit.reading import read_file
 
 FORMATS = ("text", "github")
 FAIL_ON = ("never", "error", "warning")
@@ -214,12 +215,15 @@ def read_pyproject(folder: Path) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        content = path.read_bytes()
+        content = read_file(path) if path.stat().st_size else b""
         if b"gradkit" not in content:  # most files: no TOML reader needs to be loaded
             return {}
-        table = _parse(content.decode("utf-8")).get("tool", {}).get("gradkit", {})
+        tools = _parse(content.decode("utf-8")).get("tool", {})
+    except RecursionError:
+        raise ConfigError(f"{path}: cannot be read as TOML: it is nested too deeply.") from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read as TOML: {error}") from None
+    table = tools.get("gradkit", {}) if isinstance(tools, dict) else {}
     if not isinstance(table, dict):
         raise ConfigError(f"{path}: [tool.gradkit] is no table but {quoted(table)}.")
     table = {

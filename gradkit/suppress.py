@@ -6,12 +6,13 @@ import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import gradkit
 from gradkit.errors import ConfigError
 from gradkit.findings import Finding
 from gradkit.fingerprints import VERSION, fingerprint, lines_of, project_path
+from gradkit.reading import UnreadableError, mismatch, read_json
 from gradkit.sources import line_of_file
 from gradkit.store import write_atomically
 
@@ -34,6 +35,14 @@ def ignored_by_comment(finding: Finding) -> bool:
             if any(code and finding.rule.startswith(code) for code in codes):
                 return True
     return False
+
+
+class _Entry(TypedDict):
+    fingerprint: str
+
+
+class _Baseline(TypedDict):
+    findings: list[_Entry]
 
 
 class Suppressor:
@@ -78,23 +87,23 @@ def read_baseline(path: Path) -> frozenset[str]:
         ConfigError: The file is missing or no baseline of this version.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path)
     except FileNotFoundError:
         raise ConfigError(
             f"baseline: there is no file {str(path)!r}. Write it from a run with --baseline {path} --write-baseline."
         ) from None
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"baseline: {str(path)!r} cannot be read as JSON: {error}") from None
+    except (OSError, UnreadableError) as error:
+        raise ConfigError(f"baseline: {str(path)!r} cannot be read: {error}") from None
     if not isinstance(data, dict) or data.get("schema_version") != SCHEMA_VERSION or data.get("made_by") != VERSION:
         raise ConfigError(
             f"baseline: {str(path)!r} is no baseline of this gradkit, which writes schema_version {SCHEMA_VERSION} with"
             f" fingerprints {VERSION}. Write it again with --write-baseline."
         )
-    entries = data.get("findings")
-    if not isinstance(entries, list) or not all(
-        isinstance(entry, dict) and isinstance(entry.get("fingerprint"), str) for entry in entries
-    ):
-        raise ConfigError(f"baseline: the findings in {str(path)!r} have no fingerprints. Write it again.")
+    if wrong := mismatch(data, _Baseline):
+        raise ConfigError(
+            f"baseline: the findings in {str(path)!r} have no fingerprints that can be read: {wrong}. Write it again."
+        )
+    entries = data["findings"]
     return frozenset(entry["fingerprint"] for entry in entries)
 
 

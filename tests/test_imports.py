@@ -18,7 +18,7 @@ LAYERS = (
     ("errors",),
     ("records",),
     ("findings",),
-    ("rules", "config", "store", "sources"),
+    ("rules", "config", "store", "reading", "sources"),
     ("engine", "fingerprints", "suppress", "runs"),
     ("settings", "report", "explain"),
     ("observe",),
@@ -191,7 +191,7 @@ def outside(part: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "part", ["errors", "records", "findings", "rules", "engine", "fingerprints", "suppress", "store"]
+    "part", ["errors", "records", "findings", "rules", "engine", "fingerprints", "suppress", "store", "reading"]
 )
 def test_values_and_judgements_need_the_standard_library_alone(part):
     assert outside(part) <= set(sys.stdlib_module_names) | {"__future__"}

@@ -148,7 +148,7 @@ def test_a_baseline_is_the_same_whatever_the_order(tmp_path: Path) -> None:
     ("content", "said"),
     [
         (None, "there is no file"),
-        ("{", "cannot be read as JSON"),
+        ("{", "cannot be read: it is no JSON"),
         ("[]", "is no baseline of this gradkit"),
         ('{"schema_version": 1, "made_by": "gradkit/v0", "findings": []}', "Write it again with --write-baseline"),
         ('{"schema_version": 1, "made_by": "gradkit/v1", "findings": [1]}', "have no fingerprints"),

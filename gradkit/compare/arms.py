@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import fnmatch
 import json
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,20 +12,6 @@ from gradkit.runs.folders import Run
 
 ABSENT = "-"
 """Shown where a run's configuration has no such key."""
-
-BOOKKEEPING = (
-    "name",
-    "run",
-    "mode",
-    "trainer.progress",
-    "trainer.resume",
-    "trainer.keep_checkpoints",
-    "trainer.checkpoint_every",
-    "trainer.flush_every",
-    "logger.*",
-    "watch.*",
-)
-"""Keys that do not change what is trained: runs that differ in them alone belong to one arm."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +40,9 @@ class Arm:
 def latest(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
     """Of runs with one configuration and seed the one started last, and the others."""
     latest: dict[str, Run] = {}
+    counts = _counted(runs)
     for run in runs:
-        settings = {key: value for key, value in run.config.items() if not _is_bookkeeping(key)}
+        settings = {key: value for key, value in run.config.items() if counts(key)}
         identity = json.dumps([run.seed, settings], sort_keys=True, default=str)
         if not settings:  # then nothing says that two runs are one
             identity = str(run.folder)
@@ -67,17 +53,18 @@ def latest(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
     return [run for run in runs if id(run) in chosen], [run for run in runs if id(run) not in chosen]
 
 
-def _is_bookkeeping(key: str) -> bool:
-    return any(fnmatch.fnmatchcase(key, pattern) for pattern in BOOKKEEPING)
+def _counted(runs: Sequence[Run]) -> Callable[[str], bool]:
+    """Whether a key is more than bookkeeping: every run says itself which of its keys are that."""
+    named = {each for run in runs for each in run.manifest.get("bookkeeping", ())}
+    groups = tuple(each for each in named if each.endswith("."))
+    return lambda key: key not in named and not key.startswith(groups)
 
 
 def differing_keys(runs: Sequence[Run]) -> tuple[str, ...]:
     """The keys in which runs differ, but for seeds that follow the run's own and for bookkeeping."""
     keys = dict.fromkeys(key for run in runs for key in run.config)
     found = []
-    for key in keys:
-        if _is_bookkeeping(key):
-            continue
+    for key in filter(_counted(runs), keys):
         follows_seed = key.rpartition(".")[2] == "seed" and all(
             run.config.get(key, run.seed) == run.seed for run in runs
         )

@@ -22,6 +22,9 @@ def key(
     above: float | None = None,
     below: float | None = None,
     choices: Sequence[str] | None = None,
+    path: bool = False,
+    resumable: bool = False,
+    bookkeeping: bool = False,
 ) -> Any:
     """A dataclass field that carries its help text and its allowed range.
 
@@ -33,9 +36,13 @@ def key(
         above: Numbers must be greater than this.
         below: Numbers must be less than this.
         choices: The allowed words.
+        path: It names a place on one machine; a relative one is meant from where the run was started.
+        resumable: A run may be gone on with under another value: the weights it had are as they would have been.
+        bookkeeping: It says what is kept and shown of a run, and has no part in its numbers; resumable too.
     """
     limits = {"low": low, "high": high, "above": above, "below": below, "choices": choices}
     metadata = {"help": text, **{name: value for name, value in limits.items() if value is not None}}
+    metadata |= {"path": path, "resumable": resumable or bookkeeping, "bookkeeping": bookkeeping}
     if isinstance(default, (list, dict)):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)

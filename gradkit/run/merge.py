@@ -7,9 +7,10 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from gradkit.findings import Finding
+from gradkit.reading import read_json
 from gradkit.records import RunInfo
 from gradkit.report.contents import Contents
 from gradkit.report.json_report import from_json, to_json
@@ -18,6 +19,12 @@ from gradkit.run.ranks import Rank
 from gradkit.store import write_atomically
 
 Part = tuple[Contents, Rank]
+
+
+class _Part(TypedDict):
+    rank: int
+    world_size: int
+    report: dict[str, Any]
 
 
 def write_part(report: Report, folder: Path, rank: Rank) -> None:
@@ -45,9 +52,9 @@ def read_parts(folder: Path) -> list[Part]:
     found: list[Part] = []
     for path in sorted(folder.glob("[0-9]*.json")):
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = read_json(path, _Part)
             found.append((from_json(data["report"]), Rank(data["rank"], data["world_size"])))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
             continue
     return found
 
@@ -156,9 +163,15 @@ def merged_ranks(path: str, rank: Rank, write: Callable[[Report], None]) -> None
         parts = []
         for number in there:
             try:
-                document = json.loads(Path(files[number]).read_text(encoding="utf-8"))
+                document = read_json(Path(files[number]), dict[str, Any])
                 parts.append((from_json(document), Rank(number, rank.count)))
-            except (ValueError, KeyError, TypeError):  # not a report: somebody else's file of that name
+            except (
+                OSError,
+                ValueError,
+                LookupError,
+                TypeError,
+                AttributeError,
+            ):  # not a report: somebody else's file of that name
                 continue
         if parts:
             write(merge(parts))

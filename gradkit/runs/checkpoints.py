@@ -8,16 +8,30 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 
 from gradkit.errors import CheckpointError
+from gradkit.reading import UnreadableError, check_regular, mismatch
 from gradkit.runs.store import Complaints
 from gradkit.store import write_atomically
 
 BEST = "best.pt"
 _STEP = re.compile(r"step-(\d{9})\.pt")
+
+
+class State(TypedDict, total=False):
+    """What a checkpoint holds; the best weights come with their step alone."""
+
+    model: dict[str, torch.Tensor]
+    step: int
+    optimizer: dict[str, Any]
+    schedule: dict[str, Any]
+    precision: dict[str, Any]
+    progress: dict[str, Any]
+    differences: dict[str, float]
+    rng: list[dict[str, Any]]
 
 
 class Checkpoints:
@@ -102,11 +116,12 @@ def load(path: Path) -> dict[str, Any]:
         CheckpointError: The file is missing, its checksum is missing or differs, or it is no plain state.
     """
     try:
+        check_regular(path)
         content = path.read_bytes()
         expected = _checksum_file(path).read_text().split()
     except FileNotFoundError as error:
         raise CheckpointError(f"{error.filename} is missing.") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, UnreadableError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}.") from None
     if hashlib.sha256(content).hexdigest() not in expected:
         raise CheckpointError(f"{path} is damaged: its SHA-256 differs from the one written beside it.")
@@ -114,8 +129,9 @@ def load(path: Path) -> dict[str, Any]:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # a hostile or foreign file raises any of four unrelated types
         raise CheckpointError(f"{path} is no checkpoint of plain tensors: {type(error).__name__}.") from None
-    if not isinstance(state, dict):
-        raise CheckpointError(f"{path} holds a {type(state).__name__}, expected a dict.")
+    if wrong := mismatch(state, State):
+        raise CheckpointError(f"{path} is no checkpoint of gradkit's: {wrong}.")
+    assert isinstance(state, dict)
     return state
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from gradkit.errors import RunFolderError
+from gradkit.reading import LONGEST_LINE, NoJsonError, UnreadableError, lines, mismatch, parse, read_json
 from gradkit.store import number, plain, write_atomically
+
+logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
 MANIFEST = "run.json"
@@ -115,40 +119,101 @@ def _ends_torn(path: Path) -> bool:
         return False
 
 
+class _Versioned(TypedDict):
+    schema_version: int
+
+
+class Manifest(_Versioned, total=False):
+    """What gradkit reads in `run.json`; a manifest may say more."""
+
+    status: str
+    attempt: int
+    mode: str
+    name: str | None
+    seed: int | float | str | None
+    overrides: list[str]
+    config: dict[str, Any] | None
+    cwd: str
+    bookkeeping: list[str]
+    places: list[str]
+    started: str
+    findings: list[dict[str, Any]] | None
+    metrics: dict[str, Any] | None
+    timings: dict[str, Any] | None
+    differences: dict[str, Any] | None
+    peaks: dict[str, Any] | None
+    best: dict[str, Any] | None
+    data: dict[str, Any]
+    environment: dict[str, Any] | None
+    versions: dict[str, Any] | None
+    error: str
+    steps: int | None
+
+
+class _Kind(TypedDict):
+    event: str
+
+
+class Event(_Kind, total=False):
+    """What gradkit reads in each line of `events.jsonl`, beside its numbers."""
+
+    step: int | None
+    attempt: int
+    split: str | None
+    optimizer: str | None
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a run folder.
 
     Raises:
-        RunFolderError: `run.json` is missing, damaged, or of another schema version.
+        RunFolderError: `run.json` is missing, damaged, of another schema version, or holds a value of another type.
     """
     path = folder / MANIFEST
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        manifest = read_json(path)
+        version = manifest.get("schema_version") if isinstance(manifest, dict) else type(manifest).__name__
+        if version != SCHEMA_VERSION:
+            raise RunFolderError(f"{path} has schema version {version!r}; this gradkit reads version {SCHEMA_VERSION}.")
+        if wrong := mismatch(manifest, Manifest):
+            raise UnreadableError(wrong)
+    except (FileNotFoundError, NotADirectoryError):
         raise RunFolderError(f"{folder} is no run folder: it has no {MANIFEST}.") from None
-    except RecursionError:
-        raise RunFolderError(f"{path} is nested too deeply to be one of gradkit's.") from None
-    except (OSError, ValueError) as error:
-        raise RunFolderError(f"{path} cannot be read: {error}.") from None
-    if not isinstance(manifest, dict) or manifest.get("schema_version") != SCHEMA_VERSION:
-        found = manifest.get("schema_version") if isinstance(manifest, dict) else type(manifest).__name__
-        raise RunFolderError(f"{path} has schema version {found!r}; this gradkit reads version {SCHEMA_VERSION}.")
+    except (OSError, UnreadableError) as error:
+        reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+        raise RunFolderError(f"{path} cannot be read: {reason}.") from None
+    assert isinstance(manifest, dict)
     return manifest
 
 
 def raw_events(folder: Path) -> Iterator[dict[str, Any]]:
-    """Every whole line of `events.jsonl` in file order; half-written lines are passed over."""
+    """Every event of `events.jsonl` in file order.
+
+    Lines cut off by a kill are passed over. So is what is no event of gradkit's, and a warning is logged that names the
+    first such line.
+    """
     path = folder / EVENTS
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        for line in file:
+    strange: list[str] = []
+    try:
+        for place, line in lines(path):
             try:
-                event = json.loads(line)
-            except ValueError:
+                if line is None:
+                    raise UnreadableError(f"it is longer than {LONGEST_LINE:,} bytes")
+                event = parse(line)
+                if wrong := mismatch(event, Event):
+                    raise UnreadableError(wrong)
+            except NoJsonError:
                 continue
-            if isinstance(event, dict) and "event" in event:
-                yield event
+            except UnreadableError as error:
+                strange.append(f"line {place}: {error}")
+                continue
+            yield event
+    except FileNotFoundError:
+        return
+    except (OSError, UnreadableError) as error:
+        strange.append(str(error))
+    if strange:
+        logger.warning("%s: passed over %d line(s) that are no events; %s", path, len(strange), strange[0])
 
 
 def read_events(folder: Path) -> list[dict[str, Any]]:

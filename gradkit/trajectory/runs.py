@@ -6,16 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gradkit.errors import RunFolderError
+from gradkit.errors import CheckpointError, RunFolderError
 from gradkit.runs.store import read_events, read_manifest
 from gradkit.trajectory.values import COLUMNS, ParameterPrint, Trajectory
 
 _PRECISIONS = {"32": "float32", "64": "float64", "bf16-mixed": "bfloat16", "16-mixed": "float16"}
-_LEFT_OUT = (
-    *("run", "name", "data.path", "logger.", "trainer.progress", "trainer.resume"),
-    *("trainer.flush_every", "trainer.checkpoint_every", "trainer.keep_checkpoints"),
-)
-"""Keys without a part in the numbers, and those that name places of one machine."""
 
 
 def trajectory_of_run(folder: Path) -> Trajectory:
@@ -31,7 +26,13 @@ def trajectory_of_run(folder: Path) -> Trajectory:
     rows = [
         {name: float(event[name]) for name in COLUMNS if isinstance(event.get(name), (int, float))} for event in steps
     ]
-    settings = {name: value for name, value in _flat(manifest.get("config", {})) if not name.startswith(_LEFT_OUT)}
+    left_out = (*manifest.get("bookkeeping", ()), *manifest.get("places", ()))
+    groups = tuple(name for name in left_out if name.endswith("."))
+    settings = {
+        name: value
+        for name, value in _flat(manifest.get("config") or {})
+        if name not in left_out and not name.startswith(groups)
+    }
     precision = str(settings.get("trainer.precision", ""))
     return Trajectory(rows, _final_weights(folder), settings, _PRECISIONS.get(precision))
 
@@ -47,20 +48,18 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 
 def _final_weights(folder: Path) -> dict[str, ParameterPrint]:
-    import torch
-
+    from gradkit.runs.checkpoints import Checkpoints
     from gradkit.trajectory.measure import weight_print
 
-    newest = max(folder.glob("checkpoints/step-*.pt"), default=None)
-    if newest is None:
+    checkpoints = Checkpoints(folder / "checkpoints")
+    if not checkpoints.begun:
         return {}
     try:
-        state = torch.load(newest, map_location="cpu", weights_only=True)
-        model = state["model"]
-        return {
-            name: ParameterPrint(tuple(tensor.shape), final=weight_print(tensor))
-            for name, tensor in model.items()
-            if tensor.is_floating_point()
-        }
-    except Exception as error:  # a foreign file raises any of several unrelated types
-        raise RunFolderError(f"{newest} holds no weights that can be read: {type(error).__name__}.") from None
+        model = checkpoints.latest()[0]["model"]
+    except (CheckpointError, KeyError) as error:
+        raise RunFolderError(f"{folder} holds no weights that can be read: {error}") from None
+    return {
+        name: ParameterPrint(tuple(tensor.shape), final=weight_print(tensor))
+        for name, tensor in model.items()
+        if tensor.is_floating_point()
+    }

@@ -7,9 +7,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from gradkit.errors import DataError, did_you_mean
+from gradkit.reading import UnreadableError, mismatch, read_json
 from gradkit.store import number, plain, write_atomically
 
 SCHEMA_VERSION = 1
@@ -48,6 +49,21 @@ class ParameterPrint:
     initial: tuple[float, float] | None = None
     final: tuple[float, float] | None = None
     first_gradient: tuple[float, float] | None = None
+
+
+class _Print(TypedDict, total=False):
+    shape: list[int]
+    initial: list[Any] | None
+    final: list[Any] | None
+    first_gradient: list[Any] | None
+
+
+class _Golden(TypedDict):
+    columns: list[str]
+    steps: list[list[Any]]
+    parameters: dict[str, _Print]
+    settings: dict[str, Any]
+    dtype: str | None
 
 
 @dataclass(frozen=True)
@@ -145,12 +161,14 @@ class Trajectory:
             DataError: It cannot be read, is no golden file, or is of another schema version.
         """
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            data = read_json(path)
+        except (OSError, UnreadableError) as error:
             raise DataError(f"The golden file {path} cannot be read: {error}.") from None
         version = data.get("schema_version") if isinstance(data, dict) else None
         if version != SCHEMA_VERSION:
             raise DataError(f"{path} has schema version {version!r}; this gradkit reads version {SCHEMA_VERSION}.")
+        if wrong := mismatch(data, _Golden):
+            raise DataError(f"{path} is no golden file of a trajectory: {wrong}.")
         try:
             columns = data["columns"]
             rows = [
@@ -173,7 +191,7 @@ class Trajectory:
                 for name, each in data["parameters"].items()
             }
             return cls(rows, prints, data["settings"], data["dtype"])
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, IndexError) as error:  # values within a row or a pair
             raise DataError(f"{path} is no golden file of a trajectory: {type(error).__name__} {error}.") from None
 
 

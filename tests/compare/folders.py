@@ -23,6 +23,7 @@ def manifest(seed: int = 0, **entries: Any) -> dict[str, Any]:
             "fault": {"name": "none"},
             "trainer": {"epochs": 3, "batch_size": 64, "seed": seed, "progress": "auto"},
         },
+        "bookkeeping": ["name", "trainer.progress", "watch."],
         "versions": {"gradkit": "0.1.0", "python": "3.11.7"},
         "environment": {"device": "cpu"},
         "findings": [],

@@ -25,7 +25,7 @@ DAMAGED = {
     "no-status": ('{"schema_version": 1, "findings": []}', "no status"),
     "report": ('{"schema_version": 1, "gradkit": "0.1.0", "run": {"steps": 3}}', "no status"),
     "config-is-text": (json.dumps(manifest(config="lr=0.1")), "`config` is str"),
-    "metrics-is-list": (json.dumps(manifest(metrics=[1])), "`metrics` is list"),
+    "metrics-is-list": (json.dumps(manifest(metrics=[1])), "`metrics` is list, expected dict or null"),
     "timings-is-text": (json.dumps(manifest(timings="fast")), "`timings` is str"),
     "findings-is-dict": (json.dumps(manifest(findings={})), "`findings` is dict"),
     "seed-is-list": (json.dumps(manifest(seed=[1])), "`seed` is list"),

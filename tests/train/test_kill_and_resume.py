@@ -164,6 +164,26 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path: Path, capsys: pytest.Cap
     assert (folder / "run.json").read_bytes() == before
 
 
+def test_a_run_goes_on_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    features = np.random.default_rng(0).normal(size=(60, 2))
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    np.savez(tmp_path / "here" / "table.npz", X=features, y=features[:, 0] > 0)
+    monkeypatch.chdir(tmp_path / "here")
+    settings = ("data=npy", "data.path=table.npz", "trainer.accelerator=cpu")
+    manifest = train_into(Path("run"), *settings, "trainer.epochs=1")
+    assert (manifest["config"]["data"]["path"], manifest["cwd"]) == ("table.npz", str(tmp_path / "here"))
+    whole = train_into(Path("whole"), *settings, "trainer.epochs=2")
+    monkeypatch.chdir(tmp_path / "there")
+    for _ in range(2):  # where it was gone on with does not become its base
+        assert train("trainer.resume=../here/run", "trainer.epochs=2", "trainer.progress=none") == 0
+        assert train("mode=evaluate", "run=../here/run", "trainer.progress=none") == 0
+    again = read_manifest(tmp_path / "here" / "run")
+    assert (again["cwd"], again["metrics"]) == (manifest["cwd"], whole["metrics"])
+    assert_same_weights(tmp_path / "here" / "run", tmp_path / "here" / "whole")
+    assert list((tmp_path / "there").iterdir()) == []
+
+
 def test_the_learning_rate_is_recorded_as_it_was_used_after_a_resume(tmp_path: Path) -> None:
     overrides = ("schedule=step", "schedule.every_epochs=1", "trainer.epochs=4", "trainer.accelerator=cpu")
     train_into(tmp_path / "whole", *overrides)

@@ -43,9 +43,11 @@ class Job:
     Attributes:
         trust: Module prefixes from `--trust`. They travel here, not in the configuration or the environment, so that
             no file can set them.
+        base: What relative paths in the configuration are meant from.
     """
 
     trust: tuple[str, ...]
+    base: Path = Path()
 
     def __call__(self, cfg: DictConfig) -> None:
         """Check the configuration once more and run it.
@@ -56,10 +58,13 @@ class Job:
         """
         check_harmless(cfg)
         config = typed(cfg)
-        check(config, self.trust)
+        check(config, self.trust, self.base)
         hydra = HydraConfig.get()
         context = JobContext(
-            run_folder=Path(hydra.runtime.output_dir), overrides=tuple(hydra.overrides.task), trust=self.trust
+            run_folder=Path(hydra.runtime.output_dir),
+            overrides=tuple(hydra.overrides.task),
+            trust=self.trust,
+            base=self.base,
         )
         # Here, not above: it imports torch.
         from gradkit.train.running.job import execute
@@ -126,7 +131,7 @@ def launch(hydra: Hydra, plan: Plan, trust: Sequence[str], rank: int = 0) -> int
         GradkitError: A mistake of the user's that only the run could find.
         SystemExit: The run was asked to stop.
     """
-    job = Job(tuple(trust))
+    job = Job(tuple(trust), plan.base.absolute())
     if rank > 0:  # rank 0 holds the folder
         return _single(hydra, plan, job)
     with claimed(plan.places.folder, going_on=plan.going_on):

@@ -6,6 +6,7 @@ import copy
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
@@ -50,6 +51,7 @@ class Plan:
         multirun: Whether it is a sweep.
         places: Where it writes.
         going_on: The run in its folder is gone on with.
+        base: What relative paths in the configurations are meant from.
     """
 
     overrides: tuple[str, ...]
@@ -57,6 +59,7 @@ class Plan:
     multirun: bool
     places: Places
     going_on: bool = False
+    base: Path = Path()
 
     def in_words(self) -> str:
         """One line per run, as `--dry-run` prints them."""
@@ -152,6 +155,7 @@ def make_plan(hydra: Hydra, texts: Sequence[str], *, multirun: bool, trust: Sequ
     multirun = multirun or master.hydra.mode == RunMode.MULTIRUN
     check_sweeps(given, multirun=multirun)
     wanted = swept(master, task, loader) if multirun else [lines(task)]
+    base = Path() if stored is None else stored.base
     original = planner.arm(lines(before)).config if stored is not None else None
     arms: list[Arm] = []
 
@@ -160,7 +164,7 @@ def make_plan(hydra: Hydra, texts: Sequence[str], *, multirun: bool, trust: Sequ
         for number, each in enumerate(wanted):
             try:
                 arm, whole = planner.composed(each)
-                check(arm.config, trust)
+                check(arm.config, trust, base)
                 _check_stored(arm.config, stored, original)
             except GradkitError as error:
                 if len(wanted) == 1:
@@ -181,7 +185,7 @@ def make_plan(hydra: Hydra, texts: Sequence[str], *, multirun: bool, trust: Sequ
     # What a pattern gave here must be what it gives in the run: a time or an id would be another one there.
     pinned = [f"{places.key}={hydra_quoted(str(places.folder))}"] if rank == 0 else []
     kept = [text for text in planner.ours if rank > 0 or text.partition("=")[0].lstrip("+") != places.key]
-    return Plan((*kept, *pinned, *lines(task)), tuple(arms), multirun, places, going_on)
+    return Plan((*kept, *pinned, *lines(task)), tuple(arms), multirun, places, going_on, base)
 
 
 def lines(overrides: Iterable[Override]) -> list[str]:

@@ -16,12 +16,13 @@ from gradkit.train.command.combinations import COMBINATIONS
 from gradkit.train.schema import TrainConfig
 
 
-def check(config: TrainConfig, trust: Sequence[str] = ()) -> None:
+def check(config: TrainConfig, trust: Sequence[str] = (), base: Path = Path()) -> None:
     """Refuse what cannot be run, before anything heavy is loaded.
 
     Args:
         config: A composed configuration.
         trust: Module prefixes allowed for `model.target` and `loss.target`.
+        base: What relative paths are meant from.
 
     Raises:
         ConfigError: The first thing found, in the order: ranges, combinations, trust, rules, packages, files.
@@ -35,7 +36,7 @@ def check(config: TrainConfig, trust: Sequence[str] = ()) -> None:
             check_path(target, trust, key)
     check_rules(config)
     check_packages(config)
-    check_files(config)
+    check_files(config, base)
 
 
 def check_rules(config: TrainConfig) -> None:
@@ -69,7 +70,7 @@ def _installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
-def check_files(config: TrainConfig) -> None:
+def check_files(config: TrainConfig, base: Path) -> None:
     """Refuse data files that are not there, naming the nearest that is.
 
     Raises:
@@ -79,7 +80,7 @@ def check_files(config: TrainConfig) -> None:
         given = getattr(config.data, name, None)
         if given is None:
             continue
-        path = below_home(given)
+        path = Path(moved(given, base))
         try:
             missing = not path.exists()
         except OSError as error:  # such as a name that is too long
@@ -94,6 +95,12 @@ def below_home(given: str) -> Path:
     with suppress(RuntimeError):  # there is no user of that name
         path = path.expanduser()
     return path
+
+
+def moved(given: str, base: Path) -> str:
+    """The path as given; one that is relative and not below the home directory from `base` on."""
+    path = below_home(given)
+    return str(path if path.is_absolute() or base == Path() else base / path)
 
 
 def nearest_path(path: Path) -> str:

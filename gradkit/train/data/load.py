@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+from typing import Any
+
 from gradkit.errors import ConfigError
+from gradkit.train.command.validate import moved
 from gradkit.train.data.bundled import breast_cancer, digits_odd, worked_example
 from gradkit.train.data.dataset import Dataset
 from gradkit.train.data.delimited import read_csv
@@ -23,12 +28,13 @@ from gradkit.train.schema.data import (
 )
 
 
-def load_dataset(config: DataConfig, seed: int) -> Dataset:
+def load_dataset(config: DataConfig, seed: int, base: Path = Path()) -> Dataset:
     """The data set of a configuration, split by seed.
 
     Args:
         config: A configuration of one of the sources, with every key filled in.
         seed: Seed of the split, 0 to 2**32 - 1.
+        base: What relative paths are meant from.
 
     Raises:
         ConfigError: Keys that contradict one another.
@@ -36,7 +42,17 @@ def load_dataset(config: DataConfig, seed: int) -> Dataset:
     """
     if isinstance(config, WorkedExampleData):
         return worked_example(config)
-    return prepare(_samples(config), config, seed)
+    return prepare(_samples(located(config, base)), config, seed)
+
+
+def located(config: DataConfig, base: Path) -> DataConfig:
+    """The configuration with its relative paths from `base` on; unchanged where that is the current folder."""
+    if base.absolute() == Path.cwd():
+        return config
+    paths = [each.name for each in dataclasses.fields(config) if each.metadata.get("path")]
+    given: dict[str, Any] = {name: getattr(config, name) for name in paths}
+    changed: dict[str, Any] = {name: moved(path, base) for name, path in given.items() if path is not None}
+    return dataclasses.replace(config, **changed)
 
 
 def _samples(config: DataConfig) -> Samples:

@@ -37,11 +37,11 @@ def evaluate_run(config: TrainConfig, context: JobContext, fabric: Fabric, displ
     """
     run = below_home(str(config.run))
     manifest = read_manifest(run)
-    dataset = load_dataset(config.data, config.trainer.seed)
+    dataset = load_dataset(config.data, config.trainer.seed, context.base)
     check_same_data(run, dataset.fingerprint)
     dtype = torch.float64 if config.trainer.precision == "64" else torch.float32
     model = build_model(config.model, dataset.input_shape, trust=context.trust).to(dtype)
-    state, step, notes = _reported_on(run, manifest)
+    state, step, notes = _reported_on(run, manifest, config)
     try:
         model.load_state_dict(state["model"])
     except (KeyError, RuntimeError) as error:
@@ -89,12 +89,11 @@ def evaluate_run(config: TrainConfig, context: JobContext, fabric: Fabric, displ
         raise RunFolderError(f"{context.run_folder} cannot be written: {error.strerror or error}.") from None
 
 
-def _reported_on(run: Path, manifest: dict[str, Any]) -> tuple[dict[str, Any], int, list[str]]:
+def _reported_on(run: Path, manifest: dict[str, Any], config: TrainConfig) -> tuple[dict[str, Any], int, list[str]]:
     """The checkpoint to evaluate, the step it was written at, and what a person should know of it."""
     checkpoints = Checkpoints(run / "checkpoints")
-    stops_early = manifest["config"]["trainer"].get("early_stopping") is not None
-    best = manifest.get("best", {}).get("step")
-    if stops_early and best is not None and manifest.get("status") == "completed":
+    best = (manifest.get("best") or {}).get("step")
+    if config.trainer.early_stopping is not None and best is not None and manifest.get("status") == "completed":
         try:
             state = load(checkpoints.folder / BEST)
             return state, state["step"], [f"These are the best weights, of step {state['step']}."]

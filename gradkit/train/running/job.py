@@ -22,7 +22,7 @@ from gradkit.train.command.display import Display, fact_table, metric_table
 from gradkit.train.running.context import JobContext
 from gradkit.train.running.processes import run_in_processes, started_from_outside
 from gradkit.train.running.signals import EXIT_STATUS, StopSignals
-from gradkit.train.schema import TrainConfig
+from gradkit.train.schema import TrainConfig, keys_that_are
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -152,6 +152,9 @@ def train(config: TrainConfig, context: JobContext, fabric: Fabric, display: Dis
         "mode": config.mode,
         "seed": config.trainer.seed,
         "overrides": list(context.overrides),
+        "cwd": str(context.base.absolute()),
+        "bookkeeping": list(keys_that_are("bookkeeping")),
+        "places": list(keys_that_are("path")),
         "config": asdict(config),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }

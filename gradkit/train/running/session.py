@@ -66,7 +66,7 @@ class Session:
         self.config, self.fabric, self.display, self.store = config, fabric, display, store
         self.folder, self.attempt = context.run_folder, attempt
         self.dtype = torch.float64 if config.trainer.precision == "64" else torch.float32
-        self.dataset = load_dataset(config.data, config.trainer.seed)
+        self.dataset = load_dataset(config.data, config.trainer.seed, context.base)
         if config.trainer.resume is not None:
             check_same_data(self.folder, self.dataset.fingerprint)
         seed_everything(config.trainer.seed)
@@ -346,7 +346,7 @@ class Session:
             self.recorder.maxima = dict(state["differences"])
             if self.fabric.global_rank < len(state["rng"]):  # a rank that is new keeps the seed it was given
                 restore_rng(state["rng"][self.fabric.global_rank], self.fabric.device)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise CheckpointError(
                 f"The checkpoint in {self.checkpoints.folder} does not fit this run: {reason}"

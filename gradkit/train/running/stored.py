@@ -16,32 +16,7 @@ from gradkit.runs.claims import LOCK
 from gradkit.runs.store import MANIFEST, read_manifest
 from gradkit.store import plain
 from gradkit.train.command.validate import below_home, nearest_path
-from gradkit.train.schema import TrainConfig
-
-LARGEST_MANIFEST = 64 * 2**20
-"""Bytes; a run.json above this was not written by gradkit."""
-
-RESUME_MAY_CHANGE = (
-    "mode",
-    "run",
-    "name",
-    "logger.",
-    "inference.",
-    "watch.",
-    "trainer.resume",
-    "trainer.epochs",
-    "trainer.max_steps",
-    "trainer.max_seconds",
-    "trainer.early_stopping",
-    "trainer.evaluate_every",
-    "trainer.checkpoint_every",
-    "trainer.keep_checkpoints",
-    "trainer.flush_every",
-    "trainer.record",
-    "trainer.progress",
-    "trainer.threads",
-)
-"""Keys, and groups of them that end in a dot, that leave the trajectory of the weights as it was."""
+from gradkit.train.schema import TrainConfig, keys_that_are
 
 FOLLOWED: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -50,7 +25,7 @@ FOLLOWED: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "plateau": ("trainer.evaluate_every",),
     }
 )
-"""Keys among them that a schedule is laid out by: another value would bend the learning rate midway."""
+"""Resumable keys that a schedule is laid out by: another value would bend the learning rate midway."""
 
 EVALUATE_MAY_CHANGE = (
     "mode",
@@ -76,17 +51,19 @@ class StoredRun:
         key: The configuration key that named it: `trainer.resume` or `run`.
         overrides: The task overrides it was composed from.
         config: Its resolved configuration as it was then, plain data.
+        base: Where it was started: what its relative paths are meant from.
     """
 
     folder: Path
     key: str
     overrides: tuple[str, ...]
     config: Mapping[str, Any]
+    base: Path
 
     @property
     def may_change(self) -> tuple[str, ...]:
         """Keys that the command line may set differently."""
-        return RESUME_MAY_CHANGE if self.key == "trainer.resume" else EVALUATE_MAY_CHANGE
+        return keys_that_are("resumable") if self.key == "trainer.resume" else EVALUATE_MAY_CHANGE
 
 
 def read_stored(given: object, key: str) -> StoredRun:
@@ -110,29 +87,20 @@ def read_stored(given: object, key: str) -> StoredRun:
             if (folder / LOCK).exists() and not inner:
                 inside = " The run ended before it had begun to train; start it again by the command that started it."
             raise RunFolderError(f"{key}: {quoted(given)} is no run folder: it has no {MANIFEST}.{inside}")
-        if manifest.stat().st_size > LARGEST_MANIFEST:
-            raise RunFolderError(f"{key}: {MANIFEST} of {quoted(given)} is too large to be one of gradkit's.")
-        content = read_manifest(folder)
     except OSError as error:
         raise RunFolderError(f"{key}: cannot read {quoted(given)}: {error.strerror or error}.") from error
-    except RecursionError as error:
-        raise RunFolderError(
-            f"{key}: {MANIFEST} of {quoted(given)} is nested too deeply to be one of gradkit's."
-        ) from error
-    overrides, config = content.get("overrides"), content.get("config")
-    if not isinstance(overrides, list) or not all(isinstance(each, str) for each in overrides):
-        raise RunFolderError(
-            f"{key}: {MANIFEST} of {quoted(given)} holds no list `overrides`; it cannot be composed again."
-        )
-    if not isinstance(config, dict):
-        raise RunFolderError(f"{key}: {MANIFEST} of {quoted(given)} holds no `config`; it cannot be composed again.")
-    if type(content.get("attempt", 1)) is not int:
-        raise RunFolderError(
-            f"{key}: {MANIFEST} of {quoted(given)} holds `attempt` {quoted(content['attempt'])}; expected a number."
-        )
+    try:
+        content = read_manifest(folder)
+    except RunFolderError as error:
+        raise RunFolderError(f"{key}: {error}") from None
+    for name in ("overrides", "config"):
+        if content.get(name) is None:
+            raise RunFolderError(
+                f"{key}: {MANIFEST} of {quoted(given)} holds no `{name}`; it cannot be composed again."
+            )
     if content.get("mode") == "evaluate":
         raise RunFolderError(f"{key}: {quoted(given)} is an evaluation; give the folder of the run itself.")
-    return StoredRun(folder, key, tuple(overrides), config)
+    return StoredRun(folder, key, tuple(content["overrides"]), content["config"], Path(content.get("cwd", "")))
 
 
 def check_same_run(stored: StoredRun, before: TrainConfig, after: TrainConfig) -> None:
@@ -162,7 +130,7 @@ def check_same_run(stored: StoredRun, before: TrainConfig, after: TrainConfig) -
                 f" start a new run, or leave it out. May change: {', '.join(_words(stored.may_change))}."
             )
     for key, value in was.items():
-        if key in then and value != then[key] and not _among(key, RESUME_MAY_CHANGE):
+        if key in then and value != then[key] and not _among(key, keys_that_are("resumable")):
             raise ConfigError(
                 f"{key} was {quoted(then[key])} in {quoted(str(stored.folder))} and the same overrides now give"
                 f" {quoted(value)}: a configuration file has changed since. Put the old value back."

@@ -59,7 +59,7 @@ class WorkedExampleData(DataConfig):
 class TableData(DataConfig):
     """What the user's own tables share."""
 
-    path: str = key(MISSING, "the file")
+    path: str = key(MISSING, "the file", path=True)
     target: str = key(MISSING, "name of the target column")
     positive: str | None = key(None, "label that becomes 1; null takes the larger (or later in the alphabet) of two")
     features: list[str] | None = key(None, "columns to train on; null takes all but the target")
@@ -96,8 +96,8 @@ class NpyData(DataConfig):
     """NumPy files: features in an .npy with the targets in another, or both in one .npz."""
 
     name: str = key("npy", "data source", choices=("npy",))
-    path: str = key(MISSING, "an .npy file of shape (samples, features), or an .npz")
-    targets: str | None = key(None, "an .npy file of shape (samples,), needed when `path` is an .npy")
+    path: str = key(MISSING, "an .npy file of shape (samples, features), or an .npz", path=True)
+    targets: str | None = key(None, "an .npy file of shape (samples,), needed when `path` is an .npy", path=True)
     features_key: str = key("X", "name of the feature array in an .npz")
     targets_key: str = key("y", "name of the target array in an .npz")
     positive: str | None = key(None, "label that becomes 1; null takes the larger of two")

@@ -241,7 +241,7 @@ class Ledger:
                     break
             else:
                 if not (self.armed or self.mixed or self.live_deposits):  # a sound loop that clears to None
-                    self.entered_empty()
+                    self.undecided, self.began_empty, self.entries, self.probe_entry = False, True, None, NOTHING
                     return False
                 self.undecided = False
         if self.mixed:
@@ -289,7 +289,10 @@ class Ledger:
             self._follow_mixtures(replaces)
         plain = self.entries is None and self.parameters and not self.wrapped
         probe = self.parameters[self.probe].grad if plain else None
-        if probe is not None and (id(probe), probe._version) != self.probe_entry:  # as in every sound loop
+        if probe is not None:
+            if (id(probe), probe._version) == self.probe_entry:  # it was not reached; what else was is not known
+                self.uncertain = True
+                return
             self.deposit = weakref.ref(probe)
             self.deposit_version = probe._version
         elif not self._deposited():
@@ -380,7 +383,7 @@ class Ledger:
                     self.stale_copies[index] = buffer.detach().clone()
         if self.benign < BENIGN_SUSPICIONS and not self.proven:
             self.entry_norms = self.norms_of(list(self.pending))
-        if self.samples.windows_left and (self.samples.wanted or self.samples.taken):
+        if self.samples.windows_left and (self.samples.wanted or self.sampled):
             pairs = [(index, self.parameters[index].grad) for index in self.pending]
             self.samples.begin([(index, buffer) for index, buffer in pairs if buffer is not None])
             self.sampled = True
@@ -402,7 +405,10 @@ class Ledger:
             elif not replaces:
                 continue
             before = self.entry_norms.get(index)
-            self.mixed[index] = Mixture(hold(buffer, self.wrapped), version(buffer), moved, before)
+            if self.wrapped:
+                self.mixed[index] = Mixture(hold(buffer, True), version(buffer), moved, before)
+            else:
+                self.mixed[index] = Mixture(weakref.ref(buffer), buffer._version, moved, before)
             self.samples.follow(index, buffer)
         if not self.mixed:
             self.benign += 1

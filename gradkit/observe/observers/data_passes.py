@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from gradkit.observe.watching import Watching
 
 PLAIN_WINDOWS = 8
-"""Windows of one micro-batch in a row after which a program is taken not to accumulate, until its next passes begin."""
+"""Windows after which a program is taken not to accumulate over a loader, until its next passes begin: each of one
+micro-batch, or none while a loader was at work."""
 FREE_SIGNALS = 16
 """Starts of a loader that are followed up in such a program."""
 
@@ -140,7 +141,8 @@ class DataPasses(Observer):
         self._windows.append(window)
         if window > 1:
             self._site = find_site()
-        elif len(self._windows) >= PLAIN_WINDOWS and max(self._windows) == 1:
+        nothing_can_end = not self._started and self._ended is None  # no loader is at work
+        if len(self._windows) >= PLAIN_WINDOWS and (nothing_can_end or max(self._windows) == 1):
             self._windows.clear()
             self._ended = None
             self.monitor.pause(self)

@@ -203,13 +203,15 @@ def find_site(start: FrameType | None = None) -> Site:
     fallback: Site | None = None
     while frame is not None:
         code = frame.f_code
-        kind = _kind(code.co_filename)
+        kind = _kinds.get(code.co_filename)  # as `_kind` does, without a call for each frame
+        if kind is None:
+            kind = _kind(code.co_filename)
         if kind == _USER:
             return Site(code, frame.f_lasti, framework)
         if kind == _LIBRARY:
             if fallback is None:
                 fallback = Site(code, frame.f_lasti, framework)
-        elif framework is None:
+        elif framework is None and kind != _OWN:
             framework = framework_of(frame)
         frame = frame.f_back
     return fallback or Site(None, 0, framework)

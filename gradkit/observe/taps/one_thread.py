@@ -40,6 +40,7 @@ class OneThread:
         open: It may look.
         looking: It, or a thread of the engine on its behalf, looks right now.
         over: Training ran in several threads at once; nothing is observed until the next start.
+        has_trained: It has begun to train.
         occupied: Whether something is attached to that thread that only it can take off again.
     """
 
@@ -51,7 +52,7 @@ class OneThread:
         self.looking = 0
         self.over = False
         self.occupied: list[Callable[[], bool]] = []
-        self._has_trained = False
+        self.has_trained = False
         self._is_training = is_training
         self._in_engine = in_engine
         self._ended = ended
@@ -61,7 +62,7 @@ class OneThread:
     def start(self) -> None:
         """Begin with the calling thread, until another one is the first to train."""
         self.ident = threading.get_ident()
-        self.open, self.looking, self.over, self._has_trained = True, 0, False, False
+        self.open, self.looking, self.over, self.has_trained = True, 0, False, False
 
     def _renew_lock(self) -> None:
         self._lock = threading.RLock()
@@ -87,7 +88,7 @@ class OneThread:
                 return False
             self.looking += 1
             if self.open:
-                self._has_trained = self._has_trained or trains
+                self.has_trained = self.has_trained or trains
                 return True
             self.looking -= 1
             with self._lock:  # until those who closed it are done
@@ -122,7 +123,7 @@ class OneThread:
                 return not self.over
             frame = sys._current_frames().get(self.ident)
             trains = frame is not None and (
-                self._is_training() or (self._has_trained and frame.f_code.co_filename not in _WAITING)
+                self._is_training() or (self.has_trained and frame.f_code.co_filename not in _WAITING)
             )
             if trains or any(check() for check in self.occupied):
                 self.over, self.open, self.ident = True, False, 0

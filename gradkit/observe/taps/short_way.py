@@ -216,7 +216,7 @@ def short_way(tap: LongWay) -> ShortWay:
                 leave_no_frame(error)
                 raise
             thread.looking = 0
-            tap.leave_backward(creates_graph(args), False)
+            tap.leave_backward(len(args) > 3 and bool(args[3]), False)
             return result
 
         return _engine_run_backward
@@ -361,11 +361,6 @@ ENGINE_WRAPPER = next(
     if isinstance(code, types.CodeType)
 )
 """The code of the hook around autograd's engine, to be found on a stack."""
-
-
-def creates_graph(args: tuple[Any, ...]) -> bool:
-    """Whether a call of the engine was asked for the graph of the gradients, by the positions all of torch uses."""
-    return len(args) > 3 and bool(args[3])
 
 
 def by_kind(consumed: Consumed) -> _Lists:

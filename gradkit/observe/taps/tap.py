@@ -14,6 +14,7 @@ import functools
 import sys
 import types
 from collections.abc import Callable, Sequence
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,7 +24,7 @@ from torch.compiler import is_compiling
 from gradkit.errors import HygieneError
 from gradkit.observe.taps.one_thread import OneThread
 from gradkit.observe.taps.patches import Patch, leave_no_frame, telling
-from gradkit.observe.taps.short_way import ENGINE_WRAPPER, OFF, RUNNING, STEPPING, creates_graph, short_way
+from gradkit.observe.taps.short_way import ENGINE_WRAPPER, OFF, RUNNING, STEPPING, Loop, WindowWriter, short_way
 from gradkit.observe.taps.uncompiled import never_compile
 
 if TYPE_CHECKING:
@@ -48,7 +49,10 @@ class Tap:
         """What the running backward's roots are weighted with: the gradients it starts from."""
         self.first_to_hear = False
         """Nobody's global hooks were there before ours, which hear of the end of a step in that order."""
-        self._depth = 0
+        self.depth = 0
+        """1 while a backward that accumulates is running, unless it is followed the short way."""
+        self._follows = False
+        """A loop is followed the short way, or has just ceased to be."""
         self._patches = _patches(self)
         self._hooks: dict[str, Any] = {}
 
@@ -82,7 +86,7 @@ class Tap:
             for hook in self._hooks.values():
                 hook.remove()
             self._hooks.clear()
-            self._depth = 0
+            self.depth = 0
             return [patch.label for patch in self._patches if not patch.leave(self)]
 
     def _attach_all(self) -> None:
@@ -104,15 +108,21 @@ class Tap:
     @property
     def backward_depth(self) -> int:
         """1 while a backward that accumulates is running."""
-        return self._depth or int(self.short.phase() == RUNNING)
+        return self.depth or int(self.short.phase() == RUNNING)
+
+    def follow(self, loop: Loop, optimizer: Optimizer, windows: float, writer: WindowWriter | None) -> None:
+        """Go the short way from here on; see `ShortWay.begin`."""
+        self._follows = True
+        self.short.begin(loop, optimizer, windows, writer)
 
     def fold(self) -> None:
         """End the short way, if it is gone: the monitor takes over in the middle of whatever is going on."""
+        self._follows = False
         if self.short.phase() == OFF:
             return
         with self.thread.exclusive():
             if self.short.phase() == RUNNING:
-                self._depth = 1
+                self.depth = 1
             try:
                 self.short.hand_over()
             except Exception as error:  # our own bug must not stop training; it becomes GK900
@@ -121,9 +131,7 @@ class Tap:
     def _is_training(self) -> bool:
         """Whether the observed thread is in a backward or in an optimizer's step."""
         phase = self.short.phase()
-        return bool(
-            self._depth or phase in (RUNNING, STEPPING) or any(monitor.is_stepping for monitor in self.monitors)
-        )
+        return bool(self.depth or phase in (RUNNING, STEPPING) or any(monitor.is_stepping for monitor in self.monitors))
 
     def _end_for_good(self) -> None:
         """Two threads train at the same time: nothing can be read safely any more."""
@@ -144,7 +152,7 @@ class Tap:
         hears_end = False
         try:
             if not is_compiling() and self.monitors and args:
-                retains, creates = len(args) > 2 and bool(args[2]), creates_graph(args)
+                retains, creates = len(args) > 2 and bool(args[2]), len(args) > 3 and bool(args[3])
                 if not kwargs.get("accumulate_grad"):
                     self.enter_grad(args[0], retains, creates)
                 else:
@@ -167,35 +175,49 @@ class Tap:
         That is one in a thread that is not observed, and part of one already running: reentrant checkpointing runs a
         backward inside one, and what it deposits is seen when the outer one is over.
         """
-        if not self.thread.begin(trains=True):
+        thread = self.thread
+        looks = thread.ident == get_ident() and thread.has_trained
+        if looks:
+            thread.looking += 1  # as `begin` does, without a call: first announced, then asked
+            looks = thread.open
+            thread.looking -= not looks
+        if not looks and not thread.begin(trains=True):
             for monitor in self.monitors:
                 monitor.backwards_unseen += 1
             return False
         try:
-            self.fold()
-            if self._depth:
+            if self._follows:
+                self.fold()
+            if self.depth:
                 return False
-            self._depth, self.seeds = 1, seeds
+            self.depth, self.seeds = 1, seeds
             for monitor in self.monitors:
                 try:
                     monitor.enter_backward(roots, retain_graph, create_graph)
                 except HygieneError:
-                    self._depth = 0
+                    self.depth = 0
                     raise
                 except Exception as error:  # our own bug must not stop training; it becomes GK900
                     monitor.contain("enter_backward", error)
                 except BaseException:  # an interrupt while we looked: the backward never starts
-                    self._depth = 0
+                    self.depth = 0
                     raise
         finally:
-            self.thread.end()
+            thread.looking -= 1
         return True
 
     def leave_backward(self, replaces: bool, failed: bool) -> None:
         """Tell the monitors that the backward is over."""
-        self.fold()
-        self._depth, self.seeds = 0, ()
-        if not self.thread.begin(trains=False):
+        if self._follows:
+            self.fold()
+        self.depth, self.seeds = 0, ()
+        thread = self.thread
+        looks = thread.ident == get_ident()
+        if looks:
+            thread.looking += 1
+            looks = thread.open
+            thread.looking -= not looks
+        if not looks and not thread.begin(trains=False):
             return
         try:
             for monitor in self.monitors:
@@ -206,7 +228,7 @@ class Tap:
                 except Exception as error:  # our own bug must not stop training; it becomes GK900
                     monitor.contain("leave_backward", error)
         finally:
-            self.thread.end()
+            thread.looking -= 1
 
     def enter_grad(self, roots: Any, retain_graph: bool, create_graph: bool) -> None:
         """Tell the monitors that gradients are computed and returned, not accumulated."""
@@ -250,7 +272,8 @@ class Tap:
         if is_compiling() or not self.thread.begin(trains=True):
             return
         try:
-            self.fold()
+            if self._follows:
+                self.fold()
             for monitor in self.monitors:
                 try:
                     monitor.before_step(optimizer, args, kwargs)
@@ -259,14 +282,15 @@ class Tap:
                 except Exception as error:  # our own bug must not stop training; it becomes GK900
                     monitor.contain("before_step", error)
         finally:
-            self.thread.end()
+            self.thread.looking -= 1
 
     def after_step(self, optimizer: Optimizer) -> None:
         """Tell the monitors that the step is over."""
         if is_compiling() or not self.thread.begin(trains=False):
             return
         try:
-            self.fold()
+            if self._follows:
+                self.fold()
             for monitor in self.monitors:
                 try:
                     monitor.after_step(optimizer)
@@ -275,7 +299,7 @@ class Tap:
                 except Exception as error:  # our own bug must not stop training; it becomes GK900
                     monitor.contain("after_step", error)
         finally:
-            self.thread.end()
+            self.thread.looking -= 1
 
     def optimizer_created(self, optimizer: Optimizer) -> None:
         """Tell the monitors about an optimizer whose constructor has just ended."""

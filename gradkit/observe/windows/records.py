@@ -55,6 +55,7 @@ class WindowRecords:
         self._sinks = [on_window] if on_window is not None else []
         self._deep = Deep(monitor.reader) if monitor.deep else None
         self._backward_sites: dict[int, Site] = {}
+        self._lines: dict[tuple[int, Site, Site | None], tuple[Location | None, Location | None]] = {}
         self._missing: dict[tuple[Location | None, Location], tuple[Statement, ...]] = {}
         self._reported: dict[tuple[str, tuple[tuple[int, ...], ...]], _Reported] = {}
         self.all_are_wanted = monitor.deep or monitor.engine.needs_every_window or on_window is not None
@@ -110,8 +111,11 @@ class WindowRecords:
     def _places(self, optimizer: Optimizer, ledger: Ledger, verdict: Verdict) -> dict[str, Any]:
         """Lines and names, which take a look at the stack, the source and the modules."""
         models = self._monitor.models
-        step_line = locate(find_site(), models, ledger.parameters)
-        backward_line = locate(ledger.backward_site, models, ledger.parameters)
+        here = (ledger.number, find_site(), ledger.backward_site)
+        if here not in self._lines:  # a loop with a fault comes here at every step
+            lines = [locate(site, models, ledger.parameters) for site in here[1:]]
+            self._lines[here] = (lines[0], lines[1])
+        step_line, backward_line = self._lines[here]
         names = self._monitor.describe(optimizer, [ledger.parameters[index] for index in verdict.concerned])
         site = ledger.backward_site or self._backward_sites.get(ledger.number)  # not looked for in every window
         if site is not None:

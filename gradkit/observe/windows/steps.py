@@ -146,13 +146,20 @@ class Steps:
 
     def before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """An optimizer begins to step: what it is about to consume is judged, unless a closure will compute it."""
-        ledger = self._book.known(optimizer)
-        if ledger is None or (self._cuda and self._skips_capture()):
+        for ledger in self._book.ledgers:  # there are few, and this takes no call
+            if ledger.reference() is optimizer:
+                break
+        else:
+            entered = self._book.known(optimizer)
+            if entered is None:
+                return
+            ledger = entered
+        if self._cuda and self._skips_capture():
             return
         calls = self._hearers.calls["before_step"]
         if (
             not (self._watching.accumulate and ledger.cleared_deposits)
-            and not (self._open or calls or self._forwards or kwargs or TAP.backward_depth)
+            and not (self._open or calls or self._forwards or kwargs or TAP.depth)
             and len(args) == 1
             and ledger.is_plainly_clean()
         ):
@@ -192,7 +199,12 @@ class Steps:
 
     def after_step(self, optimizer: Optimizer) -> None:
         """The step is over: what it consumed is remembered and a new window begins."""
-        ledger = self._book.ledger_of(optimizer)
+        innermost = self._open[-1] if self._open else None
+        ledger = (
+            innermost
+            if innermost is not None and innermost.reference() is optimizer
+            else self._book.ledger_of(optimizer)
+        )
         if ledger is None or (self._cuda and self._skips_capture()):
             return
         if len(self._open) == 1 and self._open[0] is ledger:
@@ -207,7 +219,8 @@ class Steps:
         verdict = self._judged.pop(ledger.number, None)
         if verdict is _CLEAN and not self._wrapped:
             self.steps_seen += 1
-            is_steady = not ledger.adopt(optimizer) and ledger.is_steady()
+            is_same = not ledger.adopt(optimizer)
+            is_steady = is_same and ledger.deposits == 1 and len(self._book.ledgers) == 1 and ledger.is_steady()
             ledger.snapshot(_CLEAN)
             ledger.backwards_before = self.backwards_seen + self.backwards_unseen
             if self._hearers.calls["after_step"]:
@@ -216,7 +229,7 @@ class Steps:
                 windows = self._hearers.wakes_at - self.backwards_seen - 1
                 if windows >= 1 and len(TAP.monitors) == 1:
                     writer = self._windows.short_writer(ledger, optimizer, _CLEAN)
-                    TAP.short.begin(Followed(self, ledger), optimizer, windows, writer)
+                    TAP.follow(Followed(self, ledger), optimizer, windows, writer)
             return
         try:
             if ledger.number in self._wrapped:
@@ -241,11 +254,9 @@ class Steps:
     def _leaves_only_the_ledger(self) -> bool:
         """Whether nobody but one ledger looks at the coming windows."""
         calls = self._hearers.calls
-        return (
-            len(self._book.ledgers) == 1
-            and not (self._long_way or self._open or self._forwards or self._watching.engine.needs_every_window)
-            and not (calls["enter_backward"] or calls["leave_backward"] or calls["before_step"] or calls["after_step"])
-        )
+        return not (
+            self._long_way or self._open or self._forwards or self._watching.engine.needs_every_window
+        ) and not (calls["enter_backward"] or calls["leave_backward"] or calls["before_step"] or calls["after_step"])
 
     def resume_step(self, ledger: Ledger) -> None:
         """An optimizer is stepping, on what its backward left."""
@@ -259,7 +270,7 @@ class Steps:
         return self.backwards_seen + self.backwards_unseen - ledger.backwards_before
 
     def _judge(self, ledger: Ledger, *, closure: bool) -> Verdict:
-        if TAP.backward_depth and not closure:
+        if TAP.depth and not closure:
             ledger.uncertain = True  # a step inside a backward: what this window got is not counted yet
         elsewhere = self._since(ledger)
         forwards = self._forwards.pop(ledger.number, None) if self._forwards else None
@@ -272,8 +283,9 @@ class Steps:
         if closure:
             ledger.cleared_deposits = 0  # evaluations of one step (LBFGS) each clear what the one before left
         lost = bool(self._watching.accumulate and ledger.cleared_deposits)
-        if self._windows.all_are_wanted or lost or verdict.worth_a_record:
-            self._windows.put(ledger, verdict, elsewhere, recorded, judged=lost or verdict.worth_a_record)
+        judged = lost or verdict.worth_a_record
+        if self._windows.all_are_wanted or judged:
+            self._windows.put(ledger, verdict, elsewhere, recorded, judged=judged)
         return verdict
 
     def _skips_capture(self) -> bool:

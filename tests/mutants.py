@@ -35,8 +35,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 QUOTAS = {"observe": 36, "rules": 16, "run": 8}
 SEED = "gradkit"
-CPU_SECONDS = 900
-"""A mutant that takes longer has been noticed."""
+CPU_SECONDS = 300
+"""A process that takes longer has noticed its mutant."""
 
 OPPOSITES = {
     ast.Eq: ast.NotEq,
@@ -159,30 +159,37 @@ def by_pytest(*targets: str) -> str:
                 self.name = self.name or report.nodeid
 
     first = First()
-    status = pytest.main(["-x", "-q", "-p", "no:cacheprovider", "--no-header", *targets], plugins=[first])
+    status = pytest.main(["-x", "-q", "-p", "no:cacheprovider", "--assert=plain", *targets], plugins=[first])
     return first.name or ("" if status in (0, 5) else "collection")
 
 
 def by_scenarios(slow: bool, only: frozenset[str] = frozenset()) -> str:
-    """The first case of the scenarios that fails, or nothing; the long way is tried last."""
+    """The first case of the scenarios that fails, or nothing; each file has a process, and slow cases come last."""
+    from gradkit.observe.roster import all_observers
     from tests.scenarios import test_scenarios as tests
 
-    def order(case: tuple[object, str, bool]) -> tuple[bool, bool, bool, str]:
-        scenario, mode, late = case
-        name = scenario.id  # type: ignore[attr-defined]
-        framework = any(word in name for word in ("lightning", "transformers", "compile", "frameworks"))
-        return late, mode == "long-way", framework, hashlib.sha256(f"{name} {mode}".encode()).hexdigest()
+    all_observers()  # loaded once for the processes of all files
 
-    for scenario, mode, late in sorted(tests.CASES, key=order):
-        name = f"{scenario.id}-{mode}{' (slow)' if late else ''}"
-        if (late and not slow) or (only and name not in only):
-            continue
-        try:
-            tests.test_finds_exactly_what_is_declared_and_changes_nothing(scenario, mode)
-        except pytest.skip.Exception:
-            continue
-        except BaseException:
-            return name
+    def first_of(path: Path, late: bool) -> str:
+        for scenario, mode, is_late in tests.CASES:
+            name = f"{scenario.id}-{mode}{' (slow)' if is_late else ''}"
+            if scenario.path != path or is_late != late or (only and name not in only):
+                continue
+            try:
+                tests.test_finds_exactly_what_is_declared_and_changes_nothing(scenario, mode)
+            except pytest.skip.Exception:
+                continue
+            except BaseException:
+                return name
+        return ""
+
+    paths = dict.fromkeys(scenario.path for scenario in tests.ALL)
+    for late in (False, True) if slow else (False,):
+        for path in paths:
+            if only and not any(name.startswith(f"{path.stem}:") for name in only):
+                continue
+            if noticed := forked(lambda path=path, late=late: first_of(path, late)):  # type: ignore[misc]
+                return noticed
     return ""
 
 
@@ -198,8 +205,8 @@ def judge(mutant: Mutant, slow: bool) -> str:
     return by_scenarios(slow)
 
 
-def in_a_fork(work: Callable[[], str], tree: Path) -> str:
-    """What `work` returns in a process that imports gradkit from `tree`."""
+def forked(work: Callable[[], str]) -> str:
+    """What `work` returns in a fork of this process, or how that ended."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -207,23 +214,31 @@ def in_a_fork(work: Callable[[], str], tree: Path) -> str:
         for number in (1, 2):
             os.dup2(os.open(os.devnull, os.O_WRONLY), number)
         resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
-        os.chdir(tree)
-        sys.path[:0] = [str(tree)]
-        os.environ["PYTHONPATH"] = str(tree)
-        own = [name for name in sys.modules if name.partition(".")[0] == "gradkit" or name.startswith("scenario_")]
-        for name in own:
-            del sys.modules[name]
         try:
             said = work()
         except BaseException as error:
-            said = f"{type(error).__name__} on import"
+            said = f"{type(error).__name__} before any test"
         os.write(writing, said.encode()[:4000])
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading) as stream:
         said = stream.read()
     _, status = os.waitpid(child, 0)
-    return said or ("" if status == 0 else f"the process ended by {os.waitstatus_to_exitcode(status)}")
+    return said or ("" if status == 0 else f"a process ended by {os.waitstatus_to_exitcode(status)}")
+
+
+def in_tree(work: Callable[[], str], tree: Path) -> str:
+    """As `forked`, with gradkit imported from `tree`."""
+
+    def there() -> str:
+        os.chdir(tree)
+        sys.path[:0] = [str(tree)]
+        os.environ["PYTHONPATH"] = str(tree)
+        for name in [name for name in sys.modules if name.partition(".")[0] == "gradkit"]:
+            del sys.modules[name]
+        return work()
+
+    return forked(there)
 
 
 def prepare() -> None:
@@ -257,12 +272,16 @@ def main() -> int:
         by: list[str] = []
         for number, mutant in enumerate(every, 1):
             (tree / mutant.path).write_text(mutant.source, encoding="utf-8")
-            said = in_a_fork(lambda mutant=mutant: judge(mutant, options.slow), tree)  # type: ignore[misc]
+            said = in_tree(lambda mutant=mutant: judge(mutant, options.slow), tree)  # type: ignore[misc]
             shutil.copy2(ROOT / mutant.path, tree / mutant.path)
             by += [said] if said else []
             print(f"{number:3} {'noticed' if said else 'MISSED '} {mutant.name}: {said}", flush=True)
         print(f"{len(by)} of {len(every)} noticed")
-        wrong = in_a_fork(lambda: by_scenarios(options.slow, frozenset(by)), tree) if by else ""
+        scenarios = frozenset(name for name in by if "::" not in name)
+        tests = [name for name in by if "::" in name]
+        wrong = (scenarios and in_tree(lambda: by_scenarios(options.slow, scenarios), tree)) or (
+            tests and in_tree(lambda: by_pytest(*dict.fromkeys(tests)), tree)
+        )
         if wrong:
             print(f"{wrong} fails with nothing broken")
     return 1 if wrong else 0

@@ -338,9 +338,12 @@ def test_a_mistake_in_writing_a_record_is_said_and_the_loop_goes_on_being_follow
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.sampled_from(["sound"] * 12 + DEEDS), max_size=25))
-def test_any_program_is_judged_as_if_followed_all_along(deeds):
-    assert judged(deeds) == judged(deeds, short=False)
+@given(
+    st.lists(st.sampled_from(["sound"] * 12 + DEEDS), max_size=25),
+    st.sampled_from([{}, {"accumulate": 1}, {"accumulate": 2}]),
+)
+def test_any_program_is_judged_as_if_followed_all_along(deeds, options):
+    assert judged(deeds, **options) == judged(deeds, short=False, **options)
 
 
 class Groups(list):

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from gradkit.observe.books.ledger import WARY, Ledger, Mixture
+from gradkit.observe.books.ledger import Ledger
+from gradkit.observe.books.suspicions import WARY, Mixture
 from gradkit.observe.books.verdict import Verdict
 from gradkit.observe.tensors.buffers import holds, version, weight_version
 from gradkit.observe.tensors.measure import norms

@@ -7,19 +7,32 @@ tensor, zeros, a deliberate change) leaves the ledger silent. Every state that w
 
 In the steady state of a clean loop this reads `p.grad is None` once per window and a version per parameter once per
 step; no gradient's data is touched. The first `ARMED_WINDOWS` windows also queue norms, to learn how the loop clears.
+
+The states of a window, the attributes that hold them, and what each event makes of them:
+
+| state | a backward begins | a backward ends | the step |
+| --- | --- | --- | --- |
+| undecided: `undecided` | no gradient: empty; a consumed one: pending; else decided | - | `empty` or `reused` |
+| empty: `began_empty` | - | probe changed: deposited; another had a gradient: uncertain | `empty` |
+| pending: `pending` | - | added to: mixed; not reached: undecided, uncertain | settled as if that were over |
+| mixed: `mixed` | gone: `benign`; changed: `touched` | followed | proven: `stale`; not measured: armed |
+| deposited: `deposits` | probe gone: `cleared_deposits` | one more | as left: clean; gone or zero: `cleared` |
+| uncertain: `uncertain` | as the state beside it | it raised: all is forgotten | only a proven mixture is told |
+
+After every step `snapshot` makes it undecided. Changed groups (`adopt`) and `forget` drop the window and leave it
+uncertain; a scaling of all gradients (`follow_scaling`) moves the versions that are remembered, and no state. The third
+and the fourth row are handled in `suspicions`.
 """
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-import torch
 from torch import Tensor
 
-from gradkit.observe.books.samples import Samples
+from gradkit.observe.books.suspicions import BENIGN_SUSPICIONS, Suspicions
 from gradkit.observe.books.verdict import Verdict
 from gradkit.observe.tensors.buffers import (
     NOTHING,
@@ -29,7 +42,6 @@ from gradkit.observe.tensors.buffers import (
     held_state,
     hold,
     holds,
-    inner,
     is_wrapped,
     version,
     weight_version,
@@ -40,34 +52,6 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from gradkit.observe.program.sites import Site
-
-ARMED_WINDOWS = 2
-"""Windows whose gradients are measured when an optimizer is new, and again after an open suspicion."""
-BENIGN_SUSPICIONS = 3
-"""Suspicions in a row that ended in a clearing (a GAN's discriminator), or were of gradients that only a backward of
-another model found (optimizers in turns), after which no norms are queued for them."""
-WARY = 256
-"""Such suspicions for which norms are queued again after a step took what was suspected and nobody had measured."""
-MAX_RETRIES = 8
-"""Times open suspicions may arm an optimizer's ledger again; after that a loop is taken to be beyond proof."""
-
-
-@dataclass(slots=True)
-class Mixture:
-    """One buffer that was consumed by an earlier step and added to since."""
-
-    buffer: Held
-    version: int
-    moved: int
-    """Version steps between the consuming step and the first backward: 0, or an in-place change of unknown meaning."""
-    before: Tensor | None = None
-    after: Tensor | None = None
-    touched: list[tuple[int, Tensor]] = field(default_factory=list)
-    """Later in-place changes: version steps, and the norm after them."""
-    untouched: list[tuple[Tensor, Tensor]] = field(default_factory=list)
-    """Norms after one backward and before the next; a change between them is one that left no version behind."""
-    unchecked: bool = False
-    """A further backward came whose norms were not measured."""
 
 
 class Before(NamedTuple):
@@ -86,7 +70,7 @@ class Before(NamedTuple):
     weight_norm: Tensor | None = None
 
 
-class Ledger:
+class Ledger(Suspicions):
     """The accounting of one optimizer.
 
     Args:
@@ -101,13 +85,13 @@ class Ledger:
     def __init__(
         self, optimizer: Optimizer, number: int, name_it: Callable[[str], str], reader: Reader, deep: bool = False
     ) -> None:
+        super().__init__(reader, deep)
         self.reference = weakref.ref(optimizer)
         self.number = number
         self._label = type(optimizer).__name__
         self.bystander = False
         """It lived before anyone watched; until it steps it is not known to be of this run."""
         self._name_it: Callable[[str], str] | None = name_it
-        self.deep = deep
         self.steps = 0
         self.deposits_total = 0
         # Counters of the present window.
@@ -125,14 +109,6 @@ class Ledger:
         self.consecutive_cleared = 0
         self.trained_before = False
         self.windows_held: dict[int, int] = {}
-        self.stale_copies: dict[int, Tensor] = {}
-        self.armed = ARMED_WINDOWS
-        self.reader = reader
-        self.retries = 0
-        self.proven = False
-        self.benign = 0
-        self.invisible = False
-        self.clean_moves: set[int] = set()
         self.harmless_moves: set[int] = set()
         self.replaces_buffers = False
         self.probe = 0
@@ -142,27 +118,13 @@ class Ledger:
         self.deposit_version = -1
         self.entries: list[Look] | None = None
         self.exit_norms: dict[int, Tensor] = {}
-        self.entry_norms: dict[int, Tensor] = {}
-        self.pending: dict[int, tuple[Look | int, int]] = {}
-        """How each survivor was found, a plain one by its version alone, and by how many versions it had moved."""
-        self.mixed: dict[int, Mixture] = {}
-        self.samples = Samples(always=deep)
-        self.sampled = False
-        self.kept_moves: set[int] = set()
-        self.undecided = False
         self.began_empty = False
-        self.held: list[Held | None] = []
-        self.held_versions: list[int] = []
-        self.held_norms: dict[int, Tensor] = {}
         self.held_deposited = False
         self.weight_version = -1
         self.weight_norm: Tensor | None = None
         self.weighs = False
         """The probe's weight is measured after every step: a second step on the same gradients is to be settled."""
         self.reuse_proven = False
-        self.parameters: list[Tensor] = []
-        self.wrapped = False
-        """Some of them are sharded or of a subclass: their gradients are known by memory, not as objects."""
         self.group_ids: list[tuple[int, ...]] = []
         self.before_closure = Before()
         self.weight_version_in_step = -1
@@ -352,111 +314,9 @@ class Ledger:
         """Whether the probe's gradient is the tensor that the last backward left there."""
         return holds(self.deposit, buffer)
 
-    def _look_at_survivors(self) -> None:
-        """Find buffers that are still the ones the last step consumed."""
-        for index, (parameter, held) in enumerate(zip(self.parameters, self.held, strict=True)):
-            buffer = parameter.grad
-            if held is None or buffer is None or index in self.mixed:
-                continue
-            now = version(buffer) if self.wrapped else buffer._version
-            if self.wrapped:
-                if self.is_elsewhere(index) or not holds(held, buffer):
-                    continue
-            elif held() is not buffer:
-                continue
-            moved = now - self.held_versions[index]
-            if moved in self.clean_moves:
-                continue
-            self.pending[index] = (Look(parameter) if self.wrapped else now, moved)
-        if not self.pending:
-            self.undecided = False
-            return
-        if self.invisible and not self.reader.allows():
-            # The loop clears in a way only data shows, and the budget for data is spent: no verdict in this window.
-            self.pending = {}
-            self.undecided = False
-            return
-        if self.deep:
-            for index in self.pending:
-                buffer = self.parameters[index].grad
-                if buffer is not None and index not in self.stale_copies:
-                    self.stale_copies[index] = buffer.detach().clone()
-        if self.benign < BENIGN_SUSPICIONS and not self.proven:
-            self.entry_norms = self.norms_of(list(self.pending))
-        if self.samples.windows_left and (self.samples.wanted or self.sampled):
-            pairs = [(index, self.parameters[index].grad) for index in self.pending]
-            self.samples.begin([(index, buffer) for index, buffer in pairs if buffer is not None])
-            self.sampled = True
-
-    def settle_now(self) -> None:
-        """Settle what is pending while a backward still runs: a step came from inside it."""
-        self._settle_pending(replaces=False)
-
-    def _settle_pending(self, replaces: bool) -> None:
-        if self.mixed:
-            self._follow_mixtures(replaces)
-        for index, (look, moved) in self.pending.items():
-            buffer, held = self.parameters[index].grad, self.held[index]
-            if buffer is None or held is None:
-                continue
-            if held() is buffer or (self.wrapped and holds(held, buffer)):
-                if (Look(self.parameters[index]) if self.wrapped else buffer._version) == look:
-                    continue  # that loss did not reach it: still undecided
-            elif not replaces:
-                continue
-            before = self.entry_norms.get(index)
-            if self.wrapped:
-                self.mixed[index] = Mixture(hold(buffer, True), version(buffer), moved, before)
-            else:
-                self.mixed[index] = Mixture(weakref.ref(buffer), buffer._version, moved, before)
-            self.samples.follow(index, buffer)
-        if not self.mixed:
-            self.benign += 1
-        self.pending = {}
-        self.entry_norms = {}
-
-    def _follow_mixtures(self, replaces: bool) -> None:
-        """A further backward of the window added to the mixtures, or replaced them by their sum with the new part."""
-        for index, mixture in list(self.mixed.items()):
-            buffer = self.parameters[index].grad
-            if buffer is not None and (replaces or holds(mixture.buffer, buffer)):
-                mixture.buffer = hold(buffer, self.wrapped)
-                if self.wrapped or version(buffer) != mixture.version or replaces:
-                    self.samples.follow(index, buffer)
-                mixture.version = version(buffer)
-            else:
-                del self.mixed[index]
-
     def follow_scaling(self) -> Callable[[], None] | None:
-        """What to call after all gradients were scaled; None when there is no mixture to follow.
-
-        A mixture scaled by one factor holds the same windows in the same shares, so it stays one. Those that were
-        already changed otherwise are left as they are.
-        """
-        whole = {}
-        for index, mixture in self.mixed.items():
-            buffer = self.parameters[index].grad
-            if buffer is not None and holds(mixture.buffer, buffer) and version(buffer) == mixture.version:
-                whole[index] = (mixture, buffer)
-        if not whole:
-            return self._follow_plain_scaling()
-
-        old_parts = self.stale_copies
-        copies = [(old_parts[index], buffer) for index, (_, buffer) in whole.items() if index in old_parts]
-        before = norms([buffer.detach() for _, buffer in copies]) if copies else []
-
-        def follow() -> None:
-            for mixture, buffer in whole.values():
-                mixture.version = version(buffer)
-            if self.armed and not self.proven:
-                for index, norm in self.norms_of(list(whole)).items():
-                    whole[index][0].after = norm
-            if copies:
-                after = norms([buffer.detach() for _, buffer in copies])
-                for (copy, _), old, new in zip(copies, before, after, strict=True):
-                    copy.mul_(torch.where(old > 0, new / old, 1.0).to(copy.dtype))
-
-        return follow
+        """What to call after all gradients were scaled by one factor; None when there is nothing to follow."""
+        return self._follow_mixed_scaling() or self._follow_plain_scaling()
 
     def _follow_plain_scaling(self) -> Callable[[], None] | None:
         """The same where nothing is mixed: what the backward left is still what is there, scaled."""
@@ -470,40 +330,6 @@ class Ledger:
             self._note_deposit(parameter.grad)
 
         return follow
-
-    def _look_at_mixtures(self) -> None:
-        """Between two backward calls of one window: forget mixtures that were cleared, note those that were changed."""
-        touched: dict[int, int] = {}
-        for index, mixture in list(self.mixed.items()):
-            buffer = self.parameters[index].grad
-            if buffer is None or not holds(mixture.buffer, buffer):
-                del self.mixed[index]
-                continue
-            moved = version(buffer) - mixture.version
-            if moved in self.clean_moves:
-                del self.mixed[index]
-            elif moved:
-                touched[index] = moved
-                mixture.version = version(buffer)
-        if not self.mixed:
-            self.benign += 1
-        if touched:
-            for index, norm in self.norms_of(list(touched)).items():
-                self.mixed[index].touched.append((touched[index], norm))
-                del self.mixed[index].touched[8:]
-        if not self.proven and len(touched) < len(self.mixed):
-            self._check_untouched([index for index in self.mixed if index not in touched])
-
-    def _check_untouched(self, indices: list[int]) -> None:
-        """Queue what shows whether mixtures that look untouched were cleared through `.data` between two backwards."""
-        now = self.norms_of(indices) if self.armed else {}
-        for index in indices:
-            mixture = self.mixed[index]
-            if index in now and mixture.after is not None:
-                mixture.untouched.append((mixture.after, now[index]))
-                del mixture.untouched[8:]
-            else:
-                mixture.unchecked = True
 
     # --- step ---------------------------------------------------------------------------------------------------
 
@@ -588,23 +414,7 @@ class Ledger:
         self.backward_site = None
         self.steps += 1
 
-    def is_elsewhere(self, index: int) -> bool:
-        """Whether this process holds no number of a parameter that is sharded: its gradient tells nothing here."""
-        return self.wrapped and not inner(self.parameters[index]).numel()
-
     @property
     def count(self) -> int:
         """How many of its parameters this process holds numbers of."""
         return len(self.parameters) - sum(map(self.is_elsewhere, range(len(self.parameters)) if self.wrapped else ()))
-
-    def norms_of(self, indices: Sequence[int]) -> dict[int, Tensor]:
-        """Queued norms of the present gradients of these parameters, by index."""
-        buffers = {index: self.parameters[index].grad for index in indices}
-        present = {index: buffer.detach() for index, buffer in buffers.items() if buffer is not None}
-        return dict(zip(present, self.reader.norms(list(present.values())), strict=True)) if present else {}
-
-    def arm(self) -> None:
-        """Measure the coming windows: an open suspicion is to be settled by data, each time after a longer wait."""
-        if self.retries < MAX_RETRIES and self.armed < ARMED_WINDOWS:
-            self.retries += 1
-            self.armed = ARMED_WINDOWS + 1

@@ -10,6 +10,7 @@ from typing import Any
 
 from gradkit.errors import ConfigError, did_you_mean
 from gradkit.findings import Finding, Severity
+from gradkit.interruptions import comes_from_outside
 from gradkit.records import Crash, Record
 from gradkit.rules import Rule, all_rules
 
@@ -106,6 +107,8 @@ class Engine:
             try:
                 given.extend(rule.check(records[-rule.lookback - 1 :]))
             except Exception as error:  # a rule's own bug must never reach the training loop
+                if comes_from_outside(error):
+                    raise
                 given.extend(self._crashed(f"Rule {rule.code} {rule.name}", error))
         return [self._merge(finding) for finding in given]
 

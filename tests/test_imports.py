@@ -18,7 +18,7 @@ LAYERS = (
     ("errors",),
     ("records",),
     ("findings",),
-    ("rules", "config", "store", "reading", "sources"),
+    ("rules", "config", "store", "reading", "sources", "interruptions"),
     ("engine", "fingerprints", "suppress", "runs"),
     ("settings", "report", "explain"),
     ("observe",),

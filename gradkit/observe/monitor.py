@@ -20,6 +20,7 @@ from gradkit.observe.gaps import Gaps
 from gradkit.observe.halting import halting
 from gradkit.observe.observer import Observer
 from gradkit.observe.roster import Roster
+from gradkit.observe.taps.containment import aside, calling, containing
 from gradkit.observe.taps.tap import TAP
 from gradkit.observe.targets import sort_targets
 from gradkit.observe.tensors.measure import Reader
@@ -93,8 +94,8 @@ class Monitor(OptimizerBook):
             (select,) if isinstance(select, str) else select, (ignore,) if isinstance(ignore, str) else ignore, settings
         )
         self.halt_on = halting(halt_on)
-        self.engine = Engine(self.rules, on_finding)
-        self._suppressed = suppressed or (lambda finding: False)
+        self.engine = Engine(self.rules, None if on_finding is None else calling(on_finding))
+        self._suppressed = (lambda finding: False) if suppressed is None else calling(suppressed)
         self._stream = stream
         self._print_at_end = report
         self.reader = Reader(budget)
@@ -123,13 +124,16 @@ class Monitor(OptimizerBook):
             raise ConfigError("This monitor is already running; stop it first or make another with `gradkit.watch`.")
         self._running = True
         self._started = time.perf_counter()
-        self._steps.start()
-        self._roster.start()
-        for optimizer in self._named:
-            self.known(optimizer)
-        if look_for_optimizers and not self._named:
-            self._know_living()
-        TAP.attach(self._steps)
+        with containing(self, "start"):
+            self._steps.start()
+            self._roster.start()
+        with containing(self, "start"):
+            for optimizer in self._named:
+                self.known(optimizer)
+            if look_for_optimizers and not self._named:
+                self._know_living()
+        with containing(self, "start"):
+            TAP.attach(self._steps)
         return self
 
     def stop(self) -> Monitor:
@@ -138,18 +142,22 @@ class Monitor(OptimizerBook):
             return self
         self._running = False
         self._seconds = time.perf_counter() - self._started
-        for name in TAP.detach(self._steps):
-            self.gap(f"{name} was wrapped by another tool and could only be made passive", ())
-        self._steps.stop()
-        self._roster.stop()
-        try:
-            self._windows.flush()
+        stuck = None
+        for _ in range(2):  # a mistake of ours must not leave anything attached
+            with containing(self, "stop"):
+                stuck = TAP.detach(self._steps) if stuck is None else stuck
+        for end in (self._steps.stop, self._roster.stop, self._windows.flush):
+            with containing(self, "stop"):
+                end()
+        with containing(self, "stop"):
+            for name in stuck or ():
+                self.gap(f"{name} was wrapped by another tool and could only be made passive", ())
             self._gaps.at_the_end(self, captured=self._steps.capture_seen, ended_at=self._steps.ended_at)
-        except Exception as error:  # what is left to do after training must not cost the user the training
-            self.contain("stop", error)
-        self._close_book()
-        if self._print_at_end == "always" or (self._print_at_end == "findings" and self.engine.findings()):
-            self.print()
+        with containing(self, "stop"):
+            self._close_book()
+        with containing(self, "stop"):
+            if self._print_at_end == "always" or (self._print_at_end == "findings" and self.engine.findings()):
+                self.print()
         return self
 
     def __enter__(self) -> Monitor:
@@ -170,13 +178,13 @@ class Monitor(OptimizerBook):
     def settle(self) -> None:
         """Judge what has been measured but not yet read."""
         if self._running:
-            self._windows.flush()
+            with aside():
+                self._windows.flush()
 
     @property
     def findings(self) -> tuple[Finding, ...]:
         """Findings so far, worst first."""
-        if self._running:
-            self._windows.flush()
+        self.settle()
         return self.engine.findings()
 
     @property
@@ -233,9 +241,13 @@ class Monitor(OptimizerBook):
 
     def contain(self, where: str, error: Exception) -> None:
         """Turn an exception of gradkit's own into GK900 and forget what was known: nothing false may follow from it."""
-        TAP.fold()
         self.engine.crashed(f"gradkit's observer ({where})", error)
         self.forget()
+
+    def forget(self) -> None:
+        """Drop all that is known about buffers."""
+        TAP.fold()
+        super().forget()
 
     # --- observers ----------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import math
 import pkgutil
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from gradkit.errors import HygieneError
 from gradkit.observe.observer import Observer, overridden
+from gradkit.observe.taps.containment import contain, containing
 from gradkit.observe.taps.events import TOLD_BY_MONITOR
 from gradkit.observe.taps.tap import TAP
 
@@ -56,17 +58,24 @@ class Roster:
         self._asleep.clear()
         self.wakes_at = math.inf
         wants = self._monitor.engine.wants
-        self._observers = [kind(self._monitor) for kind in all_observers() if any(map(wants, kind.kinds))]
-        for observer in self._observers:
-            self._listen(observer)
-            for patch in observer.hears:
-                patch.listen(observer)
-            self._run(observer, observer.start)
+        self._observers = []
+        for kind in all_observers():
+            if any(map(wants, kind.kinds)):
+                with containing(self._monitor, kind.__name__):
+                    self._begin(kind(self._monitor))
+
+    def _begin(self, observer: Observer) -> None:
+        self._observers.append(observer)
+        self._listen(observer)
+        for patch in observer.hears:
+            patch.listen(observer)
+        self._run(observer, observer.start)
 
     def stop(self) -> None:
         """Stop them all; what one finds at the end comes too late to halt anything, and the others must detach."""
         for observer in self._observers:
-            self._detach(observer)
+            with containing(self._monitor, type(observer).__name__):
+                self._detach(observer)
             with contextlib.suppress(HygieneError):
                 self._run(observer, observer.stop)
 
@@ -114,15 +123,16 @@ class Roster:
         """Call one observer; what it raises becomes GK900 and it hears nothing more."""
         try:
             method(*args)
-        except HygieneError:
-            raise
-        except Exception as error:  # our own bug must not stop training; it becomes GK900
-            self._monitor.engine.crashed(f"gradkit's {type(observer).__name__} observer ({method.__name__})", error)
-            # It has missed something from here on: what it still hears elsewhere, and says when stopped, is not judged.
-            observer.monitor = cast("Watching", _Deaf(self._monitor))
-            self._unlisten(observer)
-            self._detach(observer)
-            self._asleep.pop(observer, None)
+        except BaseException as error:
+            contain(error, method.__name__, self._monitor, functools.partial(self._silence, observer, method))
+
+    def _silence(self, observer: Observer, method: Callable[..., None], error: Exception) -> None:
+        self._monitor.engine.crashed(f"gradkit's {type(observer).__name__} observer ({method.__name__})", error)
+        # It has missed something from here on: what it still hears elsewhere, and says when stopped, is not judged.
+        observer.monitor = cast("Watching", _Deaf(self._monitor))
+        self._unlisten(observer)
+        self._detach(observer)
+        self._asleep.pop(observer, None)
 
     def tell(self, event: str, *args: Any) -> None:
         """Tell everyone awake of an event."""

@@ -94,6 +94,9 @@ class Watching(Protocol):
     def contain(self, where: str, error: Exception) -> None:
         """Turn an exception of gradkit's own into GK900."""
 
+    def forget(self) -> None:
+        """Drop what is known of gradients."""
+
     def gap(self, what: str, silenced: Sequence[str], remedy: str = "") -> None:
         """Say once that `what` could not be observed and which rules that silences."""
 

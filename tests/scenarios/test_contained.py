@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from gradkit.observe.monitor import Monitor
 from gradkit.observe.roster import all_observers
 from gradkit.observe.taps.events import TOLD_BY_MONITOR
+from gradkit.observe.windows.steps import Steps
 from gradkit.rules import all_rules
 from tests.scenarios.harness import Scenario, found, run, scenarios
 
@@ -87,7 +87,7 @@ def test_a_mistake_in_any_hook_changes_nothing_and_is_reported(
     for hook in HOOKS:
         mistakes = Mistakes(f"{scenario.id} {hook}")
         with monkeypatch.context() as patch:
-            patch.setattr(Monitor, hook, mistakes.around(getattr(Monitor, hook)))
+            patch.setattr(Steps, hook, mistakes.around(getattr(Steps, hook)))
             watched = run(scenario, watched=True, deep=deep)
         assert (watched.weights, watched.rng, watched.stdout) == (bare.weights, bare.rng, bare.stdout), hook
         assert watched.attached_after == ()

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from gradkit.observe.taps.containment import contained
 from gradkit.observe.taps.tap import TAP
 from gradkit.observe.tensors.checksums import changed, checksum
 from gradkit.observe.tensors.known import Known, KnownSet
@@ -72,9 +73,14 @@ class HeldBack:
             held.owners.append(weakref.ref(owner, partial(self._freed, held, pairs)))
         self._held.append(held)
 
+    @contained
     def _freed(self, held: _Held, pairs: list[_Pair], _: Any) -> None:
         """An owner is freed: its parameters have the values they will ever have."""
-        self._compare(held, pairs)
+        try:
+            self._compare(held, pairs)
+        except BaseException:
+            held.moved = True  # nobody knows
+            raise
 
     def _compare(self, held: _Held, living: list[_Pair]) -> None:
         pairs = living.copy()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from torch.optim import Optimizer
 
+from gradkit.observe.taps.containment import aside, contain, contained
 from gradkit.observe.taps.tap import TAP
 from gradkit.observe.tensors.buffers import is_capturing
 from gradkit.observe.tensors.checksums import changed, checksums
@@ -73,6 +74,7 @@ class HeldCut:
     def _hook(self, parameter: Tensor) -> Any:
         handles: list[Any] = []
 
+        @contained
         def arrived(leaf: Tensor) -> None:
             if leaf.grad is not None:  # a custom function's None comes by here as well
                 self._trained = True
@@ -83,10 +85,11 @@ class HeldCut:
 
     def _optimizer_died(self, _: weakref.ref[Optimizer]) -> None:
         try:
-            self._look()
-        except Exception as error:  # our own bug must not be printed by the garbage collector; it becomes GK900
+            with aside():
+                self._look()
+        except BaseException as error:
             self._trained = True
-            self._monitor.contain("HeldCut", error)
+            contain(error, "HeldCut", self._monitor)
 
     def _look(self) -> None:
         """Take down how the parameters are now, without waiting for the device, and let go of them."""

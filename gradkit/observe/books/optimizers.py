@@ -14,6 +14,7 @@ from gradkit.observe.program.living import living_optimizers
 from gradkit.observe.program.names import Namer
 from gradkit.observe.program.sites import find_site
 from gradkit.observe.source.places import locate
+from gradkit.observe.taps.containment import contained
 from gradkit.observe.taps.tap import TAP
 from gradkit.observe.tensors.known import Known, KnownSet, Numbers
 
@@ -184,6 +185,7 @@ class OptimizerBook:
         return self._optimizers + len(alive), len(parameters)
 
 
+@contained
 def _drop(book: weakref.ref[OptimizerBook], ledger: weakref.ref[Ledger]) -> None:
     alive = book()
     if alive is not None:

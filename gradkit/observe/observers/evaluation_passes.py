@@ -23,6 +23,7 @@ from gradkit.observe.observer import Observer
 from gradkit.observe.program.sites import caller, is_user_code, way_here
 from gradkit.observe.source.places import locate
 from gradkit.observe.taps import signals
+from gradkit.observe.taps.containment import aside, contained
 from gradkit.observe.taps.events import Forward
 from gradkit.observe.taps.forwards import FORWARDS
 from gradkit.observe.tensors import graph
@@ -164,12 +165,17 @@ class EvaluationPasses(Observer):
         own = {storage_of(parameter) for parameter in forward.module.parameters()}
         sizes: dict[int, int] = {}
 
-        def pack(tensor: Tensor) -> Tensor:
+        @contained
+        def count(tensor: Tensor) -> None:
             storage = storage_of(tensor)
             if storage is not None and storage not in own:
                 sizes[storage] = tensor.untyped_storage().nbytes()
+
+        def pack(tensor: Tensor) -> Tensor:
+            count(tensor)
             # Packing a saved output as it is makes the graph hold itself; autograd puts its node back on unpacking.
-            return tensor.detach()
+            with aside():
+                return tensor.detach()
 
         hooks = saved_tensors_hooks(pack, _same)
         try:

@@ -8,10 +8,8 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
-from torch.compiler import is_compiling
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from gradkit.errors import HygieneError
 from gradkit.observe.books.held_back import HeldBack
 from gradkit.observe.books.outsiders import Outsider, Outsiders, held_by
 from gradkit.observe.observer import Observer
@@ -19,6 +17,7 @@ from gradkit.observe.program.belonging import Model, home_of, models
 from gradkit.observe.program.living import living_optimizers
 from gradkit.observe.program.sites import Site, find_site
 from gradkit.observe.source.places import locate
+from gradkit.observe.taps.containment import contained
 from gradkit.observe.taps.tap import TAP
 from gradkit.observe.tensors.buffers import Look
 from gradkit.observe.tensors.graph import leaves
@@ -109,15 +108,12 @@ class MembershipObserver(Observer):
         elif self._hook is None:
             self._hook = register_optimizer_step_post_hook(self._stranger_stepped)
 
+    @contained
     def _stranger_stepped(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        if is_compiling() or not self._awake or self.monitor.optimizers() or not TAP.thread.begin(trains=True):
+        if not self._awake or self.monitor.optimizers() or not TAP.thread.begin(trains=True):
             return
         try:
             self.after_step(optimizer)
-        except HygieneError:
-            raise
-        except Exception as error:  # our own bug must not stop training; it becomes GK900
-            self.monitor.engine.crashed("gradkit's MembershipObserver", error)
         finally:
             TAP.thread.end()
 

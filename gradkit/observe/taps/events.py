@@ -181,5 +181,8 @@ class Hearer(Protocol):
     def contain(self, where: str, error: Exception) -> None:
         """A mistake of gradkit's own."""
 
+    def forget(self) -> None:
+        """Something else was raised while gradkit looked: nothing may follow from what was seen."""
+
     def ends_for_good(self) -> None:
         """Several threads train at the same time: nothing more is told."""

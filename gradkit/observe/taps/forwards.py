@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.compiler import is_compiling
 from torch.nn.modules import module as module_hooks
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from gradkit.observe.program.sites import caller, drops_result, find_site
+from gradkit.observe.taps.containment import contain, contained
 from gradkit.observe.taps.events import Forward, Listener
 from gradkit.observe.taps.signals import COMPILING
 from gradkit.observe.taps.tap import TAP
@@ -107,9 +107,8 @@ class Forwards:
         self._handles = []
         self._current = None
 
+    @contained  # which does nothing in a strict export, that traces through the hooks
     def _enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        if is_compiling():
-            return  # a strict export traces through the hooks
         if self._thread != threading.get_ident():
             if not TAP.thread.is_here:
                 return
@@ -126,11 +125,13 @@ class Forwards:
                 self._begin(module, args)
             elif self._current is not None and isinstance(module, _SENSITIVE):
                 _note_layer(self._current, module, args)
-        except Exception as error:  # our own bug must not stop training; it becomes GK900
-            self._fail(error)
+        except BaseException as error:
+            self._current = None
+            contain(error, "forward", tell=self._fail)
 
+    @contained
     def _leave(self, module: nn.Module, args: tuple[Any, ...], *rest: Any) -> None:
-        if is_compiling() or self._thread != threading.get_ident():
+        if self._thread != threading.get_ident():
             return
         # (kwargs, output); after an exception torch calls global hooks with the output alone, which is None then.
         output = rest[-1]
@@ -144,8 +145,8 @@ class Forwards:
             forward.outputs = [tensor.grad_fn for tensor in tensors_in(_plain(output)) if tensor.grad_fn is not None]
             for listener in list(self.listeners):
                 listener.forward_ended(forward)
-        except Exception as error:  # our own bug must not stop training; it becomes GK900
-            self._fail(error)
+        except BaseException as error:
+            contain(error, "forward", tell=self._fail)
 
     def _begin(self, module: nn.Module, args: Sequence[Any]) -> None:
         forward = self._current = Forward(module, module.training, torch.is_grad_enabled(), find_site())

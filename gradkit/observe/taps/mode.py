@@ -8,12 +8,10 @@ meanwhile nest above it. While a backward runs it hands every call on unseen.
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,12 +19,12 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._device import DeviceContext
 
 from gradkit.observe.program.living import attention_in_eval_mode
+from gradkit.observe.taps.containment import aside, contain
 from gradkit.observe.taps.signals import COMPILING
 from gradkit.observe.taps.tap import TAP
 from gradkit.observe.taps.uncompiled import compiled_code_exists
 from gradkit.observe.taps.witness import Witness
 from gradkit.observe.tensors.transforms import is_transforming
-from gradkit.sources import PACKAGE
 
 if TYPE_CHECKING:
     from gradkit.observe.watching import Watching
@@ -46,7 +44,7 @@ class _Mode(TorchFunctionMode):
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if TAP.backward_depth or not self.witnesses or is_transforming() or not TAP.thread.is_here or _is_ours():
+        if TAP.backward_depth or not self.witnesses or is_transforming() or not TAP.thread.is_here:
             return func(*args, **kwargs)
         before = [(witness, self._tell(witness, witness.calling, func, args, kwargs)) for witness in self.witnesses]
         result = func(*args, **kwargs)
@@ -56,33 +54,13 @@ class _Mode(TorchFunctionMode):
 
     def _tell(self, witness: Witness, method: Any, *args: Any) -> Any:
         try:
-            return method(*args)
-        except Exception as error:  # our own bug must not stop training; it becomes GK900
+            with aside():
+                return method(*args)
+        except BaseException as error:
             if witness in self.witnesses:
                 self.witnesses.remove(witness)
-            witness.monitor.contain(f"{type(witness).__name__}.{method.__name__}", error)
+            contain(error, f"{type(witness).__name__}.{method.__name__}", witness.monitor)
             return None
-
-
-def _is_ours() -> bool:
-    """Whether gradkit's own observer made the call, perhaps through Python code of torch.
-
-    Its wrappers around functions of torch stand between those and the program; they close over the `original`.
-    """
-    frame = sys._getframe()
-    while frame.f_code.co_filename == _is_ours.__code__.co_filename and frame.f_back is not None:
-        frame = frame.f_back
-    for _ in range(16):
-        code = frame.f_code
-        passes = code.co_filename.startswith(_TORCH) or "original" in code.co_freevars
-        if not passes or frame.f_back is None:
-            break
-        frame = frame.f_back
-    return frame.f_code.co_filename.startswith(_OBSERVER)
-
-
-_OBSERVER = str(PACKAGE / "observe") + os.sep
-_TORCH = str(Path(str(torch.__file__)).parent) + os.sep
 
 
 class Instrument:

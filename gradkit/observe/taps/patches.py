@@ -14,6 +14,8 @@ from typing import Any
 
 from torch.compiler import is_compiling
 
+from gradkit.observe.taps.containment import contained
+
 Wrap = Callable[[Callable[..., Any], Sequence[Any]], Any]
 """Makes a wrapper from the original and the listeners, a list that changes and is empty once the wrapper is to do
 nothing. It calls the original exactly once, hands on its result and its exception, and does nothing of ours while
@@ -134,6 +136,7 @@ def telling(
         after: Called with the listeners, the result and the arguments once the original has returned.
         failed: Called with the listeners, the exception and the arguments when it, or `before`, raised.
     """
+    before, after, failed = (None if tell is None else contained(tell) for tell in (before, after, failed))
 
     def wrap(original: Callable[..., Any], listeners: Sequence[Any]) -> Any:
         @functools.wraps(original)

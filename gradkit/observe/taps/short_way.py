@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 from torch.compiler import is_dynamo_compiling
 
+from gradkit.observe.taps.containment import aside, contain
 from gradkit.observe.taps.patches import leave_no_frame
 from gradkit.observe.tensors.buffers import gradient_of, held_state, is_capturing, reference
 
@@ -70,9 +71,6 @@ class LongWay(Protocol):
 
     def fold(self) -> None:
         """End the short way."""
-
-    def contain(self, where: str, error: Exception) -> None:
-        """A mistake of ours is said, and forgotten with everything that was known."""
 
 
 class WindowWriter(Protocol):
@@ -180,7 +178,7 @@ def short_way(tap: LongWay) -> ShortWay:
             if is_dynamo_compiling():
                 return original(*args, **kwargs)
             usual = False
-            if phase == READY and get_ident() == thread.ident and kwargs.get("accumulate_grad"):
+            if phase == READY and get_ident() == thread.ident and kwargs.get("accumulate_grad") and not has_mode():
                 thread.looking = 1
                 try:
                     usual = thread.open and phase == READY and not (cuda and is_capturing())
@@ -191,8 +189,8 @@ def short_way(tap: LongWay) -> ShortWay:
                                     usual = False
                         if usual:
                             phase = RUNNING
-                except Exception as error:  # our own bug must not stop training; it becomes GK900
-                    tap.contain("enter_backward", error)
+                except BaseException as error:
+                    contain(error, "enter_backward")
                     usual = False
                 finally:
                     thread.looking = 0
@@ -225,7 +223,7 @@ def short_way(tap: LongWay) -> ShortWay:
         nonlocal phase, unwritten
         if is_dynamo_compiling():
             return
-        if phase == DEPOSITED and get_ident() == thread.ident:
+        if phase == DEPOSITED and get_ident() == thread.ident and not has_mode():
             thread.looking = 1
             try:
                 if phase == DEPOSITED and thread.open and key == id(optimizer) and len(args) == 1 and not kwargs:
@@ -242,8 +240,8 @@ def short_way(tap: LongWay) -> ShortWay:
                             if not unwritten:
                                 write(writer.before_step, optimizer, windows)
                         return
-            except Exception as error:  # our own bug must not stop training; it becomes GK900
-                tap.contain("before_step", error)
+            except BaseException as error:
+                contain(error, "before_step")
             finally:
                 thread.looking = 0
         tap.before_step(optimizer, args, kwargs)
@@ -252,7 +250,7 @@ def short_way(tap: LongWay) -> ShortWay:
         nonlocal phase, groups, consumed, weight_version, windows
         if is_dynamo_compiling():
             return
-        if phase == STEPPING and get_ident() == thread.ident:
+        if phase == STEPPING and get_ident() == thread.ident and not has_mode():
             thread.looking = 1
             try:
                 # Of this optimizer: another one that began to step inside would have ended it.
@@ -279,8 +277,8 @@ def short_way(tap: LongWay) -> ShortWay:
                     if windows >= last:
                         tap.fold()
                     return
-            except Exception as error:  # our own bug must not stop training; it becomes GK900
-                tap.contain("after_step", error)
+            except BaseException as error:
+                contain(error, "after_step")
             finally:
                 thread.looking = 0
         tap.after_step(optimizer)
@@ -305,14 +303,17 @@ def short_way(tap: LongWay) -> ShortWay:
     def write(method: Callable[..., None], *args: Any) -> None:
         """Have a record written; a mistake there does not make the step an unusual one."""
         try:
-            method(*args)
-        except Exception as error:  # our own bug must not stop training; it becomes GK900
-            tap.contain("record", error)
+            with aside():
+                method(*args)
+        except BaseException as error:
+            contain(error, "record")
 
     # --- the way in and out --------------------------------------------------------------------------------------
 
     def begin(loop: Loop, optimizer: Optimizer, last_window: float, window_writer: WindowWriter | None) -> None:
         nonlocal phase, windows, last, key, groups, many, probe, consumed, writer, unwritten, followed
+        if any(map(_hears_reads, loop.parameters)):
+            return
         windows = 0
         last = int(min(last_window, sys.maxsize))
         key = id(optimizer)
@@ -361,6 +362,16 @@ ENGINE_WRAPPER = next(
     if isinstance(code, types.CodeType)
 )
 """The code of the hook around autograd's engine, to be found on a stack."""
+
+
+has_mode = torch._C._is_torch_function_mode_enabled
+"""Whether a function mode of the program would hear of every attribute that is read: the long way steps aside first."""
+
+
+def _hears_reads(tensor: Tensor) -> bool:
+    """Whether reading an attribute of a tensor calls a `__torch_function__`, as of most subclasses."""
+    kind = type(tensor)
+    return kind is not Tensor and kind.__torch_function__ is not torch._C._disabled_torch_function_impl
 
 
 def by_kind(consumed: Consumed) -> _Lists:

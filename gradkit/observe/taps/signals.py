@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
-from gradkit.errors import HygieneError
+from gradkit.observe.taps.containment import contain
 from gradkit.observe.taps.patches import Patch, telling
 from gradkit.observe.taps.tap import TAP
 
@@ -27,10 +27,8 @@ def tell(listeners: Sequence[Any], event: str, *args: Any) -> None:
     for listener in list(listeners):
         try:
             getattr(listener, event)(*args)
-        except HygieneError:
-            raise
-        except Exception as error:  # our own bug must not stop training; it becomes GK900
-            listener.monitor.contain(event, error)
+        except BaseException as error:
+            contain(error, event, listener.monitor)
 
 
 def _mode(listeners: Sequence[Any], module: Any, mode: bool = True) -> None:

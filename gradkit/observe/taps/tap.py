@@ -21,7 +21,16 @@ import torch
 from torch import Tensor
 from torch.compiler import is_compiling
 
-from gradkit.errors import HygieneError
+from gradkit.observe.taps.containment import (
+    WATCHING,
+    aside,
+    autocast,
+    contain,
+    contained,
+    dispatch_modes,
+    no_functions,
+    profiled,
+)
 from gradkit.observe.taps.one_thread import OneThread
 from gradkit.observe.taps.patches import Patch, leave_no_frame, telling
 from gradkit.observe.taps.short_way import ENGINE_WRAPPER, OFF, RUNNING, STEPPING, Loop, WindowWriter, short_way
@@ -36,13 +45,14 @@ if TYPE_CHECKING:
 _optimizer_module = sys.modules["torch.optim.optimizer"]
 _ENGINE_NAMES = ("torch.autograd.graph", "torch.autograd")
 _CLIPPING_NAME = "_clip_grads_with_norm_"
+_NOTHING: Sequence[Callable[[], None]] = ()
 
 
 class Tap:
     """The one attachment of this process; monitors come and go in any order."""
 
     def __init__(self) -> None:
-        self.monitors: list[Hearer] = []
+        self.monitors: list[Hearer] = WATCHING
         self.thread = OneThread(self._is_training, _in_engine, self._end_for_good)
         self.short = short_way(self)
         self.seeds: Sequence[Tensor | None] = ()
@@ -79,8 +89,9 @@ class Tap:
             Names of what could not be taken off because another tool wrapped it since; it is passive now.
         """
         with self.thread.exclusive():
-            self.fold()
-            self.monitors.remove(monitor)
+            if monitor in self.monitors:
+                self.fold()
+                self.monitors.remove(monitor)
             if self.monitors:
                 return []
             for hook in self._hooks.values():
@@ -125,8 +136,8 @@ class Tap:
                 self.depth = 1
             try:
                 self.short.hand_over()
-            except Exception as error:  # our own bug must not stop training; it becomes GK900
-                self.contain("hand_over", error)
+            except BaseException as error:
+                contain(error, "hand_over")
 
     def _is_training(self) -> bool:
         """Whether the observed thread is in a backward or in an optimizer's step."""
@@ -139,17 +150,19 @@ class Tap:
         for monitor in self.monitors:
             monitor.ends_for_good()
 
-    def contain(self, where: str, error: Exception) -> None:
-        """A mistake of ours on the short way: it is said, and forgotten with everything that was known."""
+    def _tell(self, event: str, *args: Any) -> None:
         for monitor in self.monitors:
-            monitor.contain(where, error)
+            try:
+                getattr(monitor, event)(*args)
+            except BaseException as error:
+                contain(error, event, monitor)
 
-    # --- events; every entry point contains gradkit's own mistakes ------------------------------------------------
+    # --- events -------------------------------------------------------------------------------------------------
 
     def run_backward(self, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call autograd's engine, with the monitors told before and after."""
         # Positions: (roots, grad_tensors, retain_graph, create_graph, inputs), as every caller in torch passes them.
-        hears_end = False
+        hears_end = creates = False
         try:
             if not is_compiling() and self.monitors and args:
                 retains, creates = len(args) > 2 and bool(args[2]), len(args) > 3 and bool(args[3])
@@ -176,88 +189,86 @@ class Tap:
         backward inside one, and what it deposits is seen when the outer one is over.
         """
         thread = self.thread
-        looks = thread.ident == get_ident() and thread.has_trained
-        if looks:
-            thread.looking += 1  # as `begin` does, without a call: first announced, then asked
-            looks = thread.open
-            thread.looking -= not looks
-        if not looks and not thread.begin(trains=True):
-            for monitor in self.monitors:
-                monitor.backwards_unseen += 1
-            return False
+        looks = False
         try:
+            looks = thread.ident == get_ident() and thread.has_trained
+            if looks:
+                thread.looking += 1  # as `begin` does, without a call: first announced, then asked
+                looks = thread.open
+                thread.looking -= not looks
+            looks = looks or thread.begin(trains=True)
+            if not looks:
+                for monitor in self.monitors:
+                    monitor.backwards_unseen += 1
+                return False
             if self._follows:
                 self.fold()
             if self.depth:
                 return False
             self.depth, self.seeds = 1, seeds
-            for monitor in self.monitors:
-                try:
-                    monitor.enter_backward(roots, retain_graph, create_graph)
-                except HygieneError:
-                    self.depth = 0
-                    raise
-                except Exception as error:  # our own bug must not stop training; it becomes GK900
-                    monitor.contain("enter_backward", error)
-                except BaseException:  # an interrupt while we looked: the backward never starts
-                    self.depth = 0
-                    raise
+            with no_functions() if not (dispatch_modes() or autocast() or profiled()) else aside():
+                for monitor in self.monitors:
+                    try:
+                        monitor.enter_backward(roots, retain_graph, create_graph)
+                    except BaseException as error:
+                        contain(error, "enter_backward", monitor)
+        except BaseException as error:
+            self.depth = 0  # the backward never starts, or nobody hears of its end
+            contain(error, "enter_backward")
+            return False
         finally:
-            thread.looking -= 1
+            thread.looking -= looks
         return True
 
     def leave_backward(self, replaces: bool, failed: bool) -> None:
         """Tell the monitors that the backward is over."""
-        if self._follows:
-            self.fold()
-        self.depth, self.seeds = 0, ()
         thread = self.thread
-        looks = thread.ident == get_ident()
-        if looks:
-            thread.looking += 1
-            looks = thread.open
-            thread.looking -= not looks
-        if not looks and not thread.begin(trains=False):
-            return
+        looks = False
         try:
-            for monitor in self.monitors:
-                try:
-                    monitor.leave_backward(replaces, failed)
-                except HygieneError:
-                    raise
-                except Exception as error:  # our own bug must not stop training; it becomes GK900
-                    monitor.contain("leave_backward", error)
+            if self._follows:
+                self.fold()
+            self.depth, self.seeds = 0, ()
+            looks = thread.ident == get_ident()
+            if looks:
+                thread.looking += 1
+                looks = thread.open
+                thread.looking -= not looks
+            looks = looks or thread.begin(trains=False)
+            if not looks:
+                return
+            with no_functions() if not (dispatch_modes() or autocast() or profiled()) else aside():
+                for monitor in self.monitors:
+                    try:
+                        monitor.leave_backward(replaces, failed)
+                    except BaseException as error:
+                        contain(error, "leave_backward", monitor)
+        except BaseException as error:
+            contain(error, "leave_backward")
         finally:
-            thread.looking -= 1
+            thread.looking -= looks
 
+    @contained
     def enter_grad(self, roots: Any, retain_graph: bool, create_graph: bool) -> None:
         """Tell the monitors that gradients are computed and returned, not accumulated."""
-        if not any(monitor.sees_grad for monitor in self.monitors) or not self.thread.begin(trains=False):
-            return
-        try:
-            for monitor in self.monitors:
-                if monitor.sees_grad:
-                    monitor.enter_grad(roots, retain_graph, create_graph)
-        finally:
-            self.thread.end()
+        if any(monitor.sees_grad for monitor in self.monitors) and self.thread.begin(trains=False):
+            try:
+                self._tell("enter_grad", roots, retain_graph, create_graph)
+            finally:
+                self.thread.end()
 
-    def before_clipping(self) -> list[Callable[[], None]]:
+    @contained(default=_NOTHING)
+    def before_clipping(self) -> Sequence[Callable[[], None]]:
         """What to call once gradients have been clipped: a scaled mixture of windows is the same mixture."""
         if not self.thread.begin(trains=False):
-            return []
+            return ()
         try:
             if self.short.phase() != OFF:
                 return [self.short.clipped]
-            after: list[Callable[[], None]] = []
-            for monitor in self.monitors:
-                try:
-                    after += monitor.before_clipping()
-                except Exception as error:  # our own bug must not stop training; it becomes GK900
-                    monitor.contain("before_clipping", error)
-            return after
+            return [call for monitor in self.monitors for call in monitor.before_clipping()]
         finally:
             self.thread.end()
 
+    @contained
     def after_clipping(self, follow: Sequence[Callable[[], None]]) -> None:
         """Call what `before_clipping` returned."""
         if follow and self.thread.begin(trains=False):
@@ -269,48 +280,49 @@ class Tap:
 
     def before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Tell the monitors that an optimizer begins to step."""
-        if is_compiling() or not self.thread.begin(trains=True):
-            return
+        begun = False
         try:
+            begun = not is_compiling() and self.thread.begin(trains=True)
+            if not begun:
+                return
             if self._follows:
                 self.fold()
-            for monitor in self.monitors:
-                try:
-                    monitor.before_step(optimizer, args, kwargs)
-                except HygieneError:
-                    raise
-                except Exception as error:  # our own bug must not stop training; it becomes GK900
-                    monitor.contain("before_step", error)
+            with no_functions() if not (dispatch_modes() or autocast() or profiled()) else aside():
+                for monitor in self.monitors:
+                    try:
+                        monitor.before_step(optimizer, args, kwargs)
+                    except BaseException as error:
+                        contain(error, "before_step", monitor)
+        except BaseException as error:
+            contain(error, "before_step")
         finally:
-            self.thread.looking -= 1
+            self.thread.looking -= begun
 
     def after_step(self, optimizer: Optimizer) -> None:
         """Tell the monitors that the step is over."""
-        if is_compiling() or not self.thread.begin(trains=False):
-            return
+        begun = False
         try:
+            begun = not is_compiling() and self.thread.begin(trains=False)
+            if not begun:
+                return
             if self._follows:
                 self.fold()
-            for monitor in self.monitors:
-                try:
-                    monitor.after_step(optimizer)
-                except HygieneError:
-                    raise
-                except Exception as error:  # our own bug must not stop training; it becomes GK900
-                    monitor.contain("after_step", error)
+            with no_functions() if not (dispatch_modes() or autocast() or profiled()) else aside():
+                for monitor in self.monitors:
+                    try:
+                        monitor.after_step(optimizer)
+                    except BaseException as error:
+                        contain(error, "after_step", monitor)
+        except BaseException as error:
+            contain(error, "after_step")
         finally:
-            self.thread.looking -= 1
+            self.thread.looking -= begun
 
     def optimizer_created(self, optimizer: Optimizer) -> None:
         """Tell the monitors about an optimizer whose constructor has just ended."""
-        if self.thread.over:
-            return
-        with self.thread.exclusive():  # whichever thread it is made in, the first to step may be another
-            for monitor in self.monitors:
-                try:
-                    monitor.optimizer_created(optimizer)
-                except Exception as error:  # our own bug must not stop training; it becomes GK900
-                    monitor.contain("optimizer_created", error)
+        if not self.thread.over:
+            with self.thread.exclusive():  # whichever thread it is made in, the first to step may be another
+                self._tell("optimizer_created", optimizer)
 
 
 def _patches(tap: Tap) -> list[Patch]:

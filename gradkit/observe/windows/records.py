@@ -6,6 +6,7 @@ someone wants every window.
 
 from __future__ import annotations
 
+import functools
 import sys
 import weakref
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gradkit.observe.program.sites import Site, find_site
 from gradkit.observe.source.clearings import cleared_between, missing
 from gradkit.observe.source.places import locate
+from gradkit.observe.taps.containment import calling, contain
 from gradkit.observe.taps.tap import TAP
 from gradkit.observe.windows.deep import Deep
 from gradkit.observe.windows.sound import SoundWindows
@@ -52,7 +54,7 @@ class WindowRecords:
 
     def __init__(self, monitor: Watching, on_window: Callable[[Window], None] | None) -> None:
         self._monitor = monitor
-        self._sinks = [on_window] if on_window is not None else []
+        self._sinks = [calling(on_window)] if on_window is not None else []
         self._deep = Deep(monitor.reader) if monitor.deep else None
         self._backward_sites: dict[int, Site] = {}
         self._lines: dict[tuple[int, Site, Site | None], tuple[Location | None, Location | None]] = {}
@@ -62,7 +64,7 @@ class WindowRecords:
 
     def add_sink(self, sink: Callable[[Window], None]) -> None:
         """Hand every later record to `sink` as well."""
-        self._sinks.append(sink)
+        self._sinks.append(calling(sink))
         self.all_are_wanted = True
 
     def put(
@@ -178,8 +180,9 @@ class WindowRecords:
         for sink in self._sinks:
             try:
                 sink(record)
-            except Exception as error:  # a sink is not training; it must not stop it
-                engine.crashed("The function given to on_window", error)
+            except BaseException as error:
+                where = "The function given to on_window"
+                contain(error, where, self._monitor, functools.partial(engine.crashed, where))
         if not judged or self._is_twin(ledger, record):
             return
         for finding in engine.put(record, source=number):

@@ -100,6 +100,10 @@ class Steps:
         """Turn an exception of gradkit's own into GK900 and forget what was known: nothing false may follow from it."""
         self._watching.contain(where, error)
 
+    def forget(self) -> None:
+        """Drop what is known of gradients."""
+        self._watching.forget()
+
     def ends_for_good(self) -> None:
         """Several threads train at the same time: nothing is observed any more, and nothing open can be settled."""
         self.ended_at = self.steps_seen

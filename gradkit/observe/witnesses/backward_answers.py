@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 
 from gradkit.observe.program.sites import is_user_code
+from gradkit.observe.taps.containment import contained
 from gradkit.observe.tensors import graph
 from gradkit.observe.tensors.known import Known, KnownSet
 
@@ -81,15 +82,13 @@ class Answers:
         needed = asked.needs_input_grad
         arguments = [index for index, need in enumerate(needed) if need]
 
+        @contained
         def hook(given: Sequence[Tensor | None], received: Sequence[Tensor | None]) -> None:
             if all(gradient is None for gradient in received):
                 return  # nothing came from above: None is all that can be answered
-            try:
-                for (edge, below), argument in zip(edges, arguments, strict=True):
-                    if given[edge] is None:
-                        self._hear(Answer(function, code, argument, len(needed)), below)
-            except Exception as error:  # our own bug must not stop a backward; it becomes GK900
-                self._monitor.contain("Answers", error)
+            for (edge, below), argument in zip(edges, arguments, strict=True):
+                if given[edge] is None:
+                    self._hear(Answer(function, code, argument, len(needed)), below)
 
         return hook
 

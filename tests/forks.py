@@ -63,7 +63,6 @@ for line in iter(sys.stdin.readline, ""):
     if child:
         print(child, flush=True)
         continue
-    gc.unfreeze()
     os.chdir(order["cwd"])
     os.environ.update(order["environment"])
     for number, (name, flags) in enumerate(((order["in"], 0), (order["out"], 577), (order["err"], 577))):

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gradkit.check.engine.accumulation import accumulation as accumulation
+    from gradkit.check.engine.compiled import compiled as compiled
+    from gradkit.check.engine.documents import documents as documents
     from gradkit.check.engine.errors import CheckFailedError as CheckFailedError
     from gradkit.check.engine.errors import CheckInputError as CheckInputError
+    from gradkit.check.engine.files import read_results as read_results
     from gradkit.check.engine.function import function as function
     from gradkit.check.engine.gradients import gradients as gradients
     from gradkit.check.engine.independence import batch_independence as batch_independence
@@ -26,11 +29,14 @@ _HOMES = {
     "accumulation": "accumulation",
     "batch_independence": "independence",
     "causality": "independence",
+    "compiled": "compiled",
+    "documents": "documents",
     "function": "function",
     "gradients": "gradients",
     "inference": "inference",
     "module": "module",
     "overfit": "overfit",
+    "read_results": "files",
     "CheckFailedError": "errors",
     "CheckInputError": "errors",
     "CheckResult": "result",
@@ -43,11 +49,14 @@ __all__ = [
     "accumulation",
     "batch_independence",
     "causality",
+    "compiled",
+    "documents",
     "function",
     "gradients",
     "inference",
     "module",
     "overfit",
+    "read_results",
 ]
 
 

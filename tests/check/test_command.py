@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from gradkit.check import CheckInputError, read_results
 from gradkit.check.__main__ import main
 from gradkit.check.command.schema import TARGETS
 
@@ -100,6 +101,62 @@ def test_sweep_gives_one_table_a_chart_of_digits_and_files(capsys, tmp_path, mon
     for (target, _, scale), verdict in verdicts.items():
         assert verdict == ("fail" if target == "logistic_textbook" and scale == 40 else "pass")
     assert (tmp_path / "r.svg").read_text().startswith("<svg")
+
+
+def test_sweep_is_one_line_a_cell_with_the_reasons_below_in_eighty_columns(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    names = "target=logistic_textbook,logistic_fused"
+    _, out, _ = run(capsys, names, "dtype=float32,bfloat16", "scale=1,40", "methods=manual", "replays=4")
+    lines = out.splitlines()
+    assert lines[0].split() == ["target", "dtype", "scale", "max", "rel", "of", "bound", "verdict"]
+    cells = [(line.split()[0], line.split()[1], line.split()[2], line.split()[5]) for line in lines[1:9]]
+    assert cells == [
+        (name, dtype, scale, "fail" if name == "logistic_textbook" and scale == "40" else "pass")
+        for name in ("logistic_textbook", "logistic_fused")
+        for dtype in ("float32", "bfloat16")
+        for scale in ("1", "40")
+    ]
+    assert max(map(len, lines)) <= 80
+    assert "`div` gave inf" in " ".join(lines[9:])
+
+
+def test_lines_of_a_sweep_are_printed_as_it_goes(capsys, monkeypatch):
+    from gradkit.check.command import answer
+
+    seen, examined = [], answer._examined
+
+    def noting(*arguments):
+        seen.append(capsys.readouterr().out.count("\n"))
+        return examined(*arguments)
+
+    monkeypatch.setattr(answer, "_examined", noting)
+    run(capsys, "target=square", "dtype=float64,float32", "replays=4")
+    assert seen == [1, 1]  # the heading before the first, the first cell's line before the second
+
+
+def test_results_are_read_back_as_they_were(capsys, tmp_path):
+    path = tmp_path / "r.json"
+    run(capsys, "target=worked_example", "dtype=bfloat16,float32", "replays=4", f"json={path}")
+    assert "nan" not in path.read_text().split('"reason"')[0]
+    coarse, fine = read_results(path)
+    assert (coarse.verdict, fine.verdict) == ("fail", "pass")
+    assert str(coarse).startswith("worked_example, bfloat16, scale 1: fail")
+    assert str(coarse.lines[0].measured["value"]) == "nan"
+    assert coarse.lines[0].measured["index"] == ()
+    assert coarse.findings[0].rule == "GK601"
+    assert fine.table().row_count == len(fine.lines)
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema_version": 2}', '{"schema_version": 1}', "[" * 60_000])
+def test_file_that_holds_no_results_is_refused_in_one_line(tmp_path, text):
+    path = tmp_path / "r.json"
+    path.write_text(text)
+    with pytest.raises(CheckInputError) as caught:
+        read_results(path)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(CheckInputError, match="is no file"):
+        read_results(tmp_path)
 
 
 @pytest.mark.parametrize(("fail_on", "status"), [("fail", 1), ("never", 0)])

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +13,16 @@ from rich.text import Text
 
 import gradkit
 from gradkit.check.command.schema import TARGETS, CheckConfig
+from gradkit.check.command.sweep import Case, Sweep, rows
 from gradkit.check.command.targets import BUILT_IN, Target, from_user
 from gradkit.check.engine.devices import against_cpu
 from gradkit.check.engine.errors import CheckInputError
+from gradkit.check.engine.files import write_results
 from gradkit.check.engine.gradients import gradients
-from gradkit.check.engine.result import COLOURS, ORDER, CheckResult, Line, Verdict, shown
+from gradkit.check.engine.result import COLOURS, ORDER, CheckResult, Verdict
 from gradkit.config.console import CommandConsole
 from gradkit.config.trust import import_trusted
 from gradkit.errors import ConfigError
-
-
-@dataclass(frozen=True)
-class Case:
-    """One combination of target, dtype and scale, with its result."""
-
-    target: str
-    dtype: str
-    scale: float
-    result: CheckResult
 
 
 def run(config: CheckConfig, trust: Sequence[str]) -> int:
@@ -47,18 +37,20 @@ def run(config: CheckConfig, trust: Sequence[str]) -> int:
     """
     device = _device(config.device)
     makers = {name: _maker(name, trust) for name in config.target}
-    cases = [
-        Case(name, dtype, scale, _examined(makers[name](scale), name, dtype, scale, device, config))
-        for name in config.target
-        for dtype in config.dtype
-        for scale in config.scale
-    ]
     console = CommandConsole()
+    cells = [(name, dtype, scale) for name in config.target for dtype in config.dtype for scale in config.scale]
+    sweep = Sweep(console, cells)
+    cases = []
+    with sweep:
+        for name, dtype, scale in cells:
+            case = Case(name, dtype, scale, _examined(makers[name](scale), name, dtype, scale, device, config))
+            cases.append(case)
+            sweep.show(case)
     if len(cases) == 1 or config.details:
         for case in cases:
             console.print(case.result)
     if len(cases) > 1:
-        console.print(summary(cases))
+        sweep.explain(cases)
     if len(config.scale) > 1:
         console.print(digits(cases, config))
     if config.json is not None:
@@ -138,62 +130,6 @@ def _examined(
     return CheckResult(title, [*found.lines, line], found.findings, found.notes, found.settings, found.columns)
 
 
-def rows(cases: Iterable[Case]) -> list[dict[str, Any]]:
-    """One row per case and method, the worst of its inputs; plain data for tables and charts."""
-    found = []
-    for case in cases:
-        methods: dict[str, Line] = {}
-        for line in case.result:
-            method = line.subject.partition(",")[0]
-            held = methods.get(method)
-            if held is None or (ORDER[line.verdict], _size(line)) > (ORDER[held.verdict], _size(held)):
-                methods[method] = line
-        found += [
-            {
-                "target": case.target,
-                "dtype": case.dtype,
-                "scale": case.scale,
-                "method": method,
-                "verdict": line.verdict,
-                **{name: line.measured.get(name) for name in ("max_abs", "max_rel", "max_ulp", "of_bound", "bound")},
-                "reason": line.reason,
-            }
-            for method, line in methods.items()
-        ]
-    return found
-
-
-def _size(line: Line) -> float:
-    value = line.measured.get("max_rel")
-    return math.inf if value is None or math.isnan(value) else float(value)
-
-
-def summary(cases: Sequence[Case]) -> Table:
-    """One line per case and method."""
-    table = Table(title="gradients against differences", title_justify="left", show_edge=False, pad_edge=False)
-    for name in ("target", "dtype"):
-        table.add_column(name, overflow="fold")
-    table.add_column("scale", justify="right", no_wrap=True)
-    table.add_column("method")
-    for name in ("max rel", "max ulp", "of bound"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    table.add_column("why", overflow="fold")
-    for row in rows(cases):
-        numbers = [shown(row[name]) for name in ("max_rel", "max_ulp", "of_bound")]
-        verdict: Verdict = row["verdict"]
-        table.add_row(
-            Text(row["target"]),
-            row["dtype"],
-            f"{row['scale']:g}",
-            row["method"],
-            *numbers,
-            Text(verdict, style=COLOURS[verdict]),
-            Text(row["reason"]),
-        )
-    return table
-
-
 def digits(cases: Sequence[Case], config: CheckConfig) -> Table:
     """A chart in characters: how many decimal digits of the gradient are right, over the scale."""
     table = Table(
@@ -229,25 +165,9 @@ def _digits(row: dict[str, Any] | None) -> Text:
 
 
 def _write_json(cases: Sequence[Case], config: CheckConfig, path: Path) -> None:
-    document = {
-        "schema_version": 1,
-        "gradkit": gradkit.__version__,
-        "torch": torch.__version__,
-        "device": config.device,
-        "results": [
-            {"target": case.target, "dtype": case.dtype, "scale": case.scale, **case.result.to_dict()} for case in cases
-        ],
-    }
+    about = {"gradkit": gradkit.__version__, "torch": torch.__version__, "device": config.device}
+    labels = [{"target": case.target, "dtype": case.dtype, "scale": case.scale} for case in cases]
     try:
-        path.write_text(json.dumps(_finite(document), indent=1) + "\n", encoding="utf-8")
+        write_results(path, [case.result for case in cases], about, labels)
     except OSError as error:
         raise ConfigError(f"json: cannot write {str(path)!r}: {error.strerror}.") from error
-
-
-def _finite(value: Any) -> Any:
-    """The same data with infinities and NaNs as words, which JSON has no numbers for."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, dict):
-        return {str(key): _finite(each) for key, each in value.items()}
-    return [_finite(each) for each in value] if isinstance(value, (list, tuple)) else value

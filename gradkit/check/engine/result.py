@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from gradkit.check.engine.errors import CheckFailedError
-from gradkit.findings import Finding
+from gradkit.findings import Finding, Severity
 from gradkit.rules import all_check_rules
 
 if TYPE_CHECKING:
@@ -44,6 +44,17 @@ def _finding_as_data(each: Finding) -> dict[str, Any]:
         "evidence": dict(each.evidence),
         "remedy": each.remedy,
     }
+
+
+def _finding_from_data(data: Mapping[str, Any]) -> Finding:
+    return Finding(
+        rule=data["rule"],
+        name=data["name"],
+        severity=Severity(data["severity"]),
+        message=data["message"],
+        remedy=data["remedy"],
+        evidence=dict(data["evidence"]),
+    )
 
 
 def nondeterminism(title: str, value: Tensor, again: Tensor) -> Finding | None:
@@ -89,6 +100,15 @@ class Line:
             "advice": self.advice,
         }
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Line:
+        """The line that `to_dict` was called on; lists have become tuples."""
+        own = ("subject", "verdict", "reason", "advice")
+        if data["verdict"] not in ORDER:
+            raise ValueError(f"unknown verdict {data['verdict']!r}")
+        measured = {name: value for name, value in data.items() if name not in own}
+        return cls(data["subject"], data["verdict"], measured, data["reason"], data["advice"])
+
 
 @dataclass(frozen=True)
 class CheckResult:
@@ -97,7 +117,7 @@ class CheckResult:
     Attributes:
         title: What was checked.
         lines: One per comparison or property.
-        findings: What the rules GK601 to GK606 have to say.
+        findings: What the rules GK601 to GK608 have to say.
         notes: What could not be seen, and what a reader should know.
         settings: How the check was run: dtype, seed, number of evaluations.
         columns: The names in `measured` that the table shows; all of them when empty.
@@ -133,7 +153,20 @@ class CheckResult:
             "lines": [line.to_dict() for line in self.lines],
             "findings": [_finding_as_data(each) for each in self.findings],
             "notes": list(self.notes),
+            "columns": list(self.columns),
         }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> CheckResult:
+        """The result that `to_dict` was called on."""
+        return cls(
+            title=data["title"],
+            lines=[Line.from_dict(each) for each in data["lines"]],
+            findings=[_finding_from_data(each) for each in data["findings"]],
+            notes=list(data["notes"]),
+            settings=dict(data["settings"]),
+            columns=tuple(data.get("columns", ())),
+        )
 
     def assert_ok(self, *, allow_inconclusive: bool = False) -> None:
         """Do nothing when the check passed.

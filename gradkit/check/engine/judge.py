@@ -231,6 +231,14 @@ def _words(
             f" more than the size of the derivative{several}.",
             "Give reference=FUNCTION, the same function in a form that runs in float64.",
         )
+    if kind == "blunt" and float(reference.error[place]) > n["bound"] / 2:
+        return (
+            "inconclusive",
+            f"Differences of the function are good to {float(reference.error[place]):.3g} here, more than the size of"
+            f" the derivative{several}.",
+            "It may compute in a coarser dtype inside than it is given, or have a corner nearby; check a part of it, or"
+            " give it parameters and a batch whose gradient is larger.",
+        )
     if kind == "blunt":
         held = "" if fine is fmt.dtype else f" the formula holds in a finer dtype, {finer}."
         return (

@@ -17,4 +17,5 @@ def others(part: Tensor, values: Tensor, generator: torch.Generator) -> Tensor:
     known = values.unique()
     ranks = torch.searchsorted(known, part.contiguous())
     steps = torch.randint(1, max(2, known.numel()), part.shape, generator=generator).to(ranks)
-    return known[(ranks + steps) % known.numel()]
+    found: Tensor = known[(ranks + steps) % known.numel()]
+    return found

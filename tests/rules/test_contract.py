@@ -67,6 +67,8 @@ GK603 batch-leak error
 GK604 causality-leak error
 GK605 inference-mismatch error
 GK606 nondeterministic-gradient note
+GK607 compiled-gradient-mismatch error
+GK608 document-leak error
 GK900 rule-crashed note
 GK901 observation-incomplete note
 """
@@ -112,7 +114,7 @@ def test_every_file_named_like_a_rule_is_found_under_a_code_of_its_own():
 
 def test_every_file_of_a_check_is_found_and_none_of_them_judges_a_run():
     codes = [path.name[:5].upper() for path in sorted((ROOT / "gradkit" / "rules" / "checks").glob("gk*.py"))]
-    assert codes == list(all_check_rules()) == [f"GK60{number}" for number in range(1, 7)]
+    assert codes == list(all_check_rules()) == [f"GK60{number}" for number in range(1, 9)]
     assert not set(codes) & set(RULES)
 
 

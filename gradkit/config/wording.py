@@ -12,7 +12,7 @@ LONGEST_MESSAGE = 700
 
 
 def quoted(value: object, limit: int = LONGEST_QUOTE) -> str:
-    r"""`repr(value)` in ASCII, cut in the middle when it is long; null, true and false as YAML writes them.
+    r"""`repr(value)`, cut in the middle when it is long; null, true and false as YAML writes them.
 
     Example:
         >>> quoted("a\nb")
@@ -25,7 +25,7 @@ def quoted(value: object, limit: int = LONGEST_QUOTE) -> str:
     # A slice first: the repr of ten megabytes is not needed to show eighty characters.
     if isinstance(value, str) and len(value) > 4 * limit:
         value = value[: 2 * limit] + value[-2 * limit :]
-    text = ascii(value)
+    text = repr(value)  # which writes what cannot be printed as an escape
     if len(text) <= limit:
         return text
     head = (limit - 2) // 2

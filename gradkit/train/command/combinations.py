@@ -202,6 +202,13 @@ COMBINATIONS: tuple[Combination, ...] = (
             f" got {getattr(c.data, 'delimiter', '')!r}."
         ),
     ),
+    Combination(
+        lambda c: getattr(c.data, "decimal", ".") == delimiter_character(getattr(c.data, "delimiter", ",")),
+        lambda c: (
+            f"data.decimal={getattr(c.data, 'decimal', '')!r} is the delimiter too; add the character between two"
+            " cells, such as \"data.delimiter=';'\"."
+        ),
+    ),
     # Trainer.
     Combination(
         lambda c: c.trainer.clip_norm is not None and c.trainer.clip_value is not None,

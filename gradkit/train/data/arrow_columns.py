@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
-
-from gradkit.train.data.files import quoted
 
 NUMBER = re.compile(r"[ \t]*([+-]?(nan|inf(inity)?|(\d+\.?\d*|\.\d+)(e[+-]?\d+)?))?[ \t]*", re.ASCII | re.IGNORECASE)
 """A cell that does not keep a column from being one of numbers; `float` would also take '1_000' and '39\\n'."""
@@ -64,16 +63,41 @@ def kind_in_words(kind: Any) -> str:
     return "bytes that are not UTF-8 text" if binary else str(kind)
 
 
-def first_word(column: Any) -> str:
-    """The first cell of text that is not a number, often one stray mark among numbers: " ('?' at sample 4)"."""
+def is_date(kind: Any) -> bool:
+    """Whether a type is one of dates or points in time."""
+    from pyarrow import types
+
+    return bool(types.is_date(kind) or types.is_timestamp(kind))
+
+
+def days(column: Any) -> Any:
+    """Dates and points in time as days since 1970, float64; what is missing stays so."""
+    import pyarrow
+    from pyarrow import compute
+
+    microseconds = column.cast(pyarrow.timestamp("us", tz=getattr(column.type, "tz", None))).cast(pyarrow.int64())
+    return compute.divide(microseconds.cast(pyarrow.float64(), safe=False), 86_400e6)
+
+
+def without_marks(column: Any, marks: Sequence[str]) -> Any:
+    """A column of text in which cells that are empty, or hold a mark of a missing cell, are missing."""
+    import pyarrow
+    from pyarrow import compute
+
+    absent = compute.is_in(compute.utf8_trim_whitespace(column), value_set=pyarrow.array(["", *marks], column.type))
+    return compute.if_else(absent, pyarrow.scalar(None, column.type), column)
+
+
+def first_word(column: Any) -> tuple[str | None, int]:
+    """The first cell of text that is not a number, often one stray mark among numbers, and its number, from 1."""
     position = 0
     for chunk in column.chunks:
         for cell in chunk:
             position += 1
             text = cell.as_py()
             if text is not None and not NUMBER.fullmatch(text):
-                return f" ({quoted([text])} at sample {position})"
-    return ""
+                return text, position
+    return None, 0
 
 
 def is_row_number(column: Any) -> bool:

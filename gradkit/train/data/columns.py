@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Sequence
 
@@ -56,6 +58,20 @@ def choose_columns(
     if not chosen:
         raise DataError(f"{where}: has no column but the target {target!r}; expected at least one feature.")
     return chosen
+
+
+COUNTERS = re.compile(r"id|index|row|row_?id|unnamed: \d+", re.IGNORECASE)
+"""Names that exports give to a column that counts the rows."""
+
+
+def is_counter(name: str) -> bool:
+    """Whether a column of this name is no feature where it counts the rows; a model would learn the file's order."""
+    return COUNTERS.fullmatch(name.strip()) is not None
+
+
+def normal(name: str) -> str:
+    """A name as Unicode composes it (NFC): a letter and its accent, written as one or as two, are the same name."""
+    return unicodedata.normalize("NFC", name)
 
 
 def may_number_rows(name: str) -> bool:

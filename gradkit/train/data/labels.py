@@ -147,4 +147,14 @@ def _not_two(classes: Sequence[Label], count: int) -> str:
             f"holds {count} different numbers (such as {quoted(classes[:3])}), like the target of a regression; "
             "binary classification needs exactly two labels."
         )
-    return f"holds {count} classes (such as {quoted(classes[:6])}); binary classification needs exactly two."
+    shown = quoted(classes[:6])
+    return f"holds {count} classes (such as {shown}); binary classification needs exactly two{_alike(classes)}."
+
+
+def _alike(classes: Sequence[Label]) -> str:
+    """The labels that differ only in case or blanks, probably one label written in two ways."""
+    same: dict[str, list[Label]] = {}
+    for label in classes:
+        same.setdefault(" ".join(str(label).casefold().split()), []).append(label)
+    pairs = [quoted(labels) for labels in same.values() if len(labels) > 1]
+    return f"; only case or blanks tell apart {'; '.join(pairs)}" if pairs else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gradkit.errors import DataError
 from gradkit.train.data.arrow_table import import_pyarrow, samples_from_table
-from gradkit.train.data.columns import choose_columns
+from gradkit.train.data.columns import choose_columns, normal
 from gradkit.train.data.files import checked_file, fingerprint, named, require_memory, translated
 from gradkit.train.data.samples import Samples
 from gradkit.train.schema.data import ParquetData
@@ -27,8 +27,9 @@ def read_parquet(config: ParquetData) -> Samples:
 
         with parquet.ParquetFile(str(file), page_checksum_verification=True) as source:
             names = [str(name) for name in source.schema_arrow.names]
-            chosen = choose_columns(names, config.target, config.features, where)
-            wanted = [name for name in names if name in chosen or name == config.target]
+            features = config.features and [normal(name) for name in config.features]
+            chosen = choose_columns([normal(name) for name in names], normal(config.target), features, where)
+            wanted = [name for name in names if normal(name) in chosen or normal(name) == normal(config.target)]
             # A few bytes of run lengths can stand for any number of rows.
             require_memory(source.metadata.num_rows * len(wanted), where)
             table = source.read(columns=wanted)

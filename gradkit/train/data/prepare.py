@@ -32,8 +32,6 @@ def prepare(samples: Samples, config: DataConfig, seed: int) -> Dataset:
         DataError: A number is NaN or infinite or does not fit float32, a class is too small to split, or the result
             does not fit in memory.
     """
-    shape = samples.features.shape
-    require_memory(4 * int(np.prod(shape, dtype=object)), samples.where)
     indices = stratified_indices(
         samples.targets,
         config.validation_fraction,
@@ -42,6 +40,10 @@ def prepare(samples: Samples, config: DataConfig, seed: int) -> Dataset:
         where=samples.where,
         label_mapping=samples.label_mapping,
     )
+    if samples.fit is not None:
+        samples = samples.fit(indices.train)
+    shape = samples.features.shape
+    require_memory(4 * int(np.prod(shape, dtype=object)), samples.where)
     scale, notes = _inspect(samples, indices, config.standardize)
     train, validation, test = _write(samples, indices, scale)
     return Dataset(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -64,6 +64,8 @@ class Samples:
         fingerprint: See `Dataset.fingerprint`.
         notes: Conversions made so far, one sentence each.
         one_scale: Scale all numbers of a sample alike (pixels) instead of each feature by itself.
+        fit: Gives the samples again once it is known which rows are the training split's, where it decides about the
+            features; None where they are as they will be.
     """
 
     where: str
@@ -74,6 +76,7 @@ class Samples:
     fingerprint: str
     notes: tuple[str, ...] = ()
     one_scale: bool = False
+    fit: Callable[[Array], Samples] | None = None
 
 
 def rows_per_block(shape: tuple[int, ...]) -> int:

@@ -10,12 +10,15 @@ from gradkit.train.data.prepare import EXACT_INTEGERS
 LITERAL = r"^[ \t]*[+-]?[0-9]+[ \t]*$"
 
 
-def wide_integers(columns: Mapping[str, Any], as_text: Callable[[Sequence[str]], Any] | None) -> dict[str, Any]:
+def wide_integers(
+    columns: Mapping[str, Any], as_text: Callable[[Sequence[str]], Any] | None, written: Mapping[str, str]
+) -> dict[str, Any]:
     """The columns of float64 that are written as integers throughout, some above 2**53, as they are written.
 
     Args:
         columns: pyarrow.ChunkedArray by name.
         as_text: Reads some columns again as text, giving a pyarrow.Table; None where no types were inferred.
+        written: The name of each column as the file has it.
 
     Returns:
         pyarrow.ChunkedArray by name, of decimals, or of text where an integer has more than 76 digits.
@@ -28,10 +31,10 @@ def wide_integers(columns: Mapping[str, Any], as_text: Callable[[Sequence[str]],
     suspects = [name for name, column in columns.items() if _may_be_rounded(column)]
     if not suspects:
         return {}
-    written = as_text(suspects)
+    table = as_text([written[name] for name in suspects])
     found = {}
     for name in suspects:
-        text = written.column(name)
+        text = table.column(written[name])
         if not compute.all(compute.match_substring_regex(text, LITERAL)).as_py():
             continue
         text = compute.utf8_trim(text, " \t")

@@ -63,6 +63,21 @@ class TableData(DataConfig):
     target: str = key(MISSING, "name of the target column")
     positive: str | None = key(None, "label that becomes 1; null takes the larger (or later in the alphabet) of two")
     features: list[str] | None = key(None, "columns to train on; null takes all but the target")
+    missing: str | None = key(
+        None,
+        "what to do about missing cells: leave out their rows, or fill them by the training split; null refuses them",
+        choices=("drop", "mean", "median"),
+    )
+    text: str | None = key(
+        None,
+        "what to do about columns of text: one column for each category of the training split, or none; null refuses",
+        choices=("onehot", "drop"),
+    )
+    dates: str | None = key(
+        None,
+        "what to do about columns of dates and times: days since 1970, or leave them out; null refuses",
+        choices=("ordinal", "drop"),
+    )
 
 
 @dataclass
@@ -71,6 +86,8 @@ class CsvData(TableData):
 
     name: str = key("csv", "data source", choices=("csv",))
     delimiter: str = key(",", "one character between two cells, or tab")
+    decimal: str = key(".", "the point of decimal numbers, written data.decimal=','", choices=(".", ","))
+    encoding: str | None = key(None, "such as cp1252; null takes UTF-8, or UTF-16 where the file begins by its mark")
 
 
 def delimiter_character(delimiter: str) -> str | None:

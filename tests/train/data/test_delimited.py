@@ -27,16 +27,16 @@ def load(tmp_path, monkeypatch):
     """Write a table and load it; the path is relative, so messages are the same everywhere."""
     monkeypatch.chdir(tmp_path)
 
-    def write_and_load(text, encoding="utf-8", **options):
-        (tmp_path / "x.csv").write_bytes(text if isinstance(text, bytes) else text.encode(encoding))
+    def write_and_load(written, /, **options):
+        (tmp_path / "x.csv").write_bytes(written if isinstance(written, bytes) else written.encode())
         return load_dataset(CsvData(**{"path": "x.csv", "target": "y", **options}), 0)
 
     return write_and_load
 
 
-def refused(load, message, text, error=DataError, **options):
+def refused(load, message, written, /, error=DataError, **options):
     with pytest.raises(error) as caught:
-        load(text, **options)
+        load(written, **options)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 400
@@ -94,11 +94,14 @@ def test_a_delimiter_that_is_not_one_character_is_refused(load, delimiter):
         ("\n \r\n", "blank characters"),
         (GOOD.replace("1.5,1,1\n", "1.5,1\n"), "line 5 has 2 cells, expected 3"),
         (GOOD.replace("1.5,1,1\n", "1.5,1,1,9\n"), "line 5 has 4 cells, expected 3"),
-        (GOOD.replace("\n1.5,1", "\n,1"), "column 'a' has 1 missing cell, the first at sample 4 of 40"),
+        (GOOD.replace("\n1.5,1", "\n,1"), "column 'a' has 1 missing cell, the first at sample 4 of 40, line 5"),
         (GOOD.replace("\n1.5,1", "\nnan,1"), "column 'a' has 1 missing cell, the first at sample 4 of 40"),
         (GOOD.replace("\n1.5,1", "\ninf,1"), "1 number is NaN or infinite, the first in column 'a' at sample 4 of 40"),
         (GOOD.replace(",1\n", ",\n"), "column 'y' has 20 missing or non-finite labels, the first at sample 2 of 40"),
-        (GOOD.replace("\n1.5,1", "\n?,1"), "column 'a' holds text ('?' at sample 4)"),
+        (
+            GOOD.replace("\n1.5,1", "\n?,1"),
+            "column 'a' holds text ('?' at sample 4, line 5); expected numbers; if '?' marks a missing cell, add",
+        ),
         (GOOD.replace(",1\n", ",0\n"), "column 'y' holds one class only (0)"),
         (labelled("", "x"), "column 'y' has 20 missing or non-finite labels"),
         (GOOD.replace("a,b,y", "a,a,y"), "the header has more than one column 'a'"),
@@ -106,12 +109,12 @@ def test_a_delimiter_that_is_not_one_character_is_refused(load, delimiter):
         (GOOD.replace("a,b,y\n", ""), "the first line holds numbers ('0.0', '0', '0')"),
         (GOOD.replace(",", ";"), "separated by ';'; add \"data.delimiter=';'\" to the command"),
         (GOOD.replace(",", "\t"), "separated by '\\t'; add data.delimiter=tab to the command"),
-        (GOOD.replace("\n1.5,1", "\n1_5,1"), "column 'a' holds text ('1_5' at sample 4)"),
+        (GOOD.replace("\n1.5,1", "\n1_5,1"), "column 'a' holds text ('1_5' at sample 4, line 5)"),
         (GOOD.rstrip().removesuffix("19.5,3,1") + '"19.5,3,1\n', "line 41 has 1 cell, expected 3"),
-        ("y,a\n" + "0,1\n1,2\n" * 20 + '0,"39\n', "column 'a' holds text ('39\\n' at sample 41)"),
+        ("y,a\n" + "0,1\n1,2\n" * 20 + '0,"39\n', "column 'a' holds text ('39\\n' at sample 41, line 42)"),
         ("y\n" + "0\n1\n" * 20, "has no column but the target 'y'"),
         ("a,y\n1,0\n2,1\n3,0\n", "too few to appear in training, validation and test"),
-        (GOOD.encode("utf-16"), "is UTF-16 text; save it as UTF-8"),
+        (GOOD.encode("utf-16")[:-1] + b"\xd8", "is not text in UTF-16"),
         (GOOD.encode("utf-16-be"), "holds zero bytes"),
         (b"\x1f\x8b\x08" + GOOD.encode(), "is compressed by gzip; unpack it first"),
         (b"PAR1" + GOOD.encode(), "is a Parquet file; read it with data=parquet"),
@@ -134,7 +137,7 @@ def test_the_line_of_a_ragged_row_is_found_in_a_large_file(load):
 def test_types_are_inferred_from_the_whole_file(load):
     text = "a,y\n" + "1,0\n1,1\n" * 200_000 + "2.5,0\n"
     assert float(load(text, standardize=False).train.features.sum()) > 0
-    refused(load, "column 'a' holds text ('x' at sample 400001)", text.replace("2.5", "x"))
+    refused(load, "column 'a' holds text ('x' at sample 400001, line 400002)", text.replace("2.5", "x"))
 
 
 def test_quoted_cells_may_hold_delimiters_and_line_ends(load):
@@ -183,7 +186,7 @@ def test_features_are_chosen_by_name(load):
 
 def test_text_columns_are_named_and_can_be_left_out(load):
     text = "a,city,day,y\n" + "".join(f"{a},Rome,2020-01-01,{y}\n" for a, _, y in ROWS)
-    refused(load, "column 'city' holds text ('Rome' at sample 1); not numbers either: 'day'", text)
+    refused(load, "column 'city' holds text ('Rome' at sample 1, line 2); not numbers either: 'day'", text)
     refused(load, "name those to train on, 'data.features=[a]'.", text)
     assert load(text, features=["a"]).feature_names == ("a",)
 
@@ -212,7 +215,7 @@ def test_of_many_columns_some_are_suggested(load):
     chosen = OverridesParser.create().parse_override(*shlex.split(found[1])).value()
     assert chosen == names[: 40 - int(found[2])] and len(chosen) > 10
     # A message is one line, in which this name would be another.
-    refused(load, "expected numbers.", 'city,"a\nb",y\n' + "Rome,1,0\n" * 9)
+    refused(load, "add data.text=onehot or data.text=drop.", 'city,"a\nb",y\n' + "Rome,1,0\n" * 9)
 
 
 def test_row_numbers_written_by_pandas_are_left_out_with_a_note(load):
@@ -313,3 +316,119 @@ def test_random_bytes_are_refused(load):
             data = random.integers(low, 256, size, dtype=np.uint8).tobytes()
             with pytest.raises(DataError):
                 load(data)
+
+
+# --- tables as people export them
+
+
+def same(found, expected):
+    """Two data sets hold the same numbers."""
+    pairs = [(getattr(found, name), getattr(expected, name)) for name in ("train", "validation", "test")]
+    return all(torch.equal(a.features, b.features) and torch.equal(a.targets, b.targets) for a, b in pairs)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "cp1252", "shift_jis"])
+def test_other_encodings_are_read(load, encoding):
+    text = GOOD.replace("a,", "größe," if encoding != "shift_jis" else "重さ,", 1)
+    expected = load(text)
+    found = load(text.encode(encoding), **({} if encoding == "utf-16" else {"encoding": encoding}))
+    assert same(found, expected) and found.feature_names == expected.feature_names
+    assert found.notes == (("Read as UTF-16, by its byte-order mark.",) if encoding == "utf-16" else ())
+
+
+def test_a_windows_page_is_named_where_it_matters(load):
+    text = "a,größe,y\n" + "".join(f"{a},{b},{y}\n" for a, b, y in ROWS)
+    with pytest.raises(DataError, match=r"header is not text in UTF-8; .* add data\.encoding=cp1252"):
+        load(text.encode("cp1252"))
+    with pytest.raises(DataError, match=r"holds bytes that are not UTF-8 text; .* add data\.encoding=cp1252"):
+        load(GOOD.replace("\n0.5", "\n½").encode("cp1252"))
+    with pytest.raises(ConfigError, match=r"data\.encoding='latin-99' is no encoding"):
+        load(GOOD.encode(), encoding="latin-99")
+
+
+def test_a_decimal_comma_is_read_and_proposed(load):
+    text = GOOD.replace(",", ";").replace(".", ",")
+    assert same(load(text, delimiter=";", decimal=","), load(GOOD))
+    refused(load, "if the comma is the point of its numbers, add \"data.decimal=','\"", text, delimiter=";")
+
+
+def test_what_stands_before_the_header_is_passed_over_and_said(load):
+    expected = load(GOOD)
+    excel = load("sep=;\r\n" + GOOD.replace(",", ";"))
+    assert same(excel, expected) and excel.notes == ("Cells separated by ';', as its first line says.",)
+    commented = load("# exported 2024\n# by us\n" + GOOD)
+    assert same(commented, expected) and commented.notes == ("Passed over 2 lines of comment before the header.",)
+    refused(load, "at sample 4 of 40, line 7", "# one\n# two\n" + GOOD.replace("\n1.5,1", "\n,1"))
+
+
+@pytest.mark.parametrize("mark", ["", "?", "NA", "n/a", "-", "None"])
+def test_missing_cells_are_filled_from_the_training_split(load, mark):
+    random = np.random.default_rng(0)
+    rows = [(random.normal(), random.normal(), row % 2) for row in range(200)]
+    gaps = set(random.choice(200, 40, replace=False).tolist())
+    text = "a,b,y\n" + "".join(f"{mark if n in gaps else a},{b},{y}\n" for n, (a, b, y) in enumerate(rows))
+    for strategy, middle in (("mean", torch.mean), ("median", lambda values: values.quantile(0.5))):
+        found = load(text, missing=strategy, standardize=False)
+        assert found.notes == (f"Gaps filled by the {strategy} of the training split: 'a'.",)
+        whole = load(text.replace(f"\n{mark},", "\n1e9,"), standardize=False)
+        known = whole.train.features[:, 0] < 1e8
+        for split, given in ((found.train, whole.train), (found.test, whole.test)):
+            here = given.features[:, 0] < 1e8
+            fill = middle(whole.train.features[known, 0].double())
+            assert torch.allclose(split.features[~here, 0].double(), fill, rtol=1e-6)
+            assert torch.equal(split.features[here], given.features[here])
+    dropped = load(text, missing="drop")
+    assert sum(map(len, (dropped.train, dropped.validation, dropped.test))) == 160
+    assert dropped.notes == ("Left out 40 of 200 samples, as they have missing cells.",)
+
+
+def test_text_is_taken_apart_by_the_categories_of_the_training_split(load):
+    text = "a,city,y\n" + "".join(f"{a},{('Rome', 'Köln', '')[n % 3]},{y}\n" for n, (a, _, y) in enumerate(ROWS))
+    found = load(text, text="onehot", missing="mean", standardize=False)
+    assert found.feature_names == ("a", "city=Köln", "city=Rome")
+    assert found.notes[-1] == "Text taken apart by the categories of the training split: 'city' into 2 columns."
+    for split in (found.train, found.test):
+        city = (2 * split.features[:, 0]).round().long() % 3
+        assert torch.equal(split.features[:, 1:], torch.stack([city == 1, city == 0], 1).float())
+    left = load(text, text="drop")
+    assert (left.feature_names, left.notes) == (("a",), ("Left out, as data.text=drop says: 'city'.",))
+    refused(load, "column 'city' has 13 missing cells", text, text="onehot")
+    many = "a,name,y\n" + "".join(f"1,x{row},{row % 2}\n" for row in range(400))
+    refused(load, "different texts, more than the 100", many, text="onehot")
+    refused(load, "add data.text=drop", many)
+
+
+def test_a_category_that_training_never_saw_is_none(load):
+    rows = [f"{row},{'seen' if row else 'once'},{row % 2}\n" for row in range(60)]
+    found = [load("a,c,y\n" + "".join(rows[k:] + rows[:k]), text="onehot", standardize=False) for k in (0, 7, 13, 20)]
+    assert {each.feature_names for each in found} >= {("a", "c=seen")}
+
+
+def test_dates_are_named_left_out_or_counted_in_days(load):
+    text = "day,a,y\n" + "".join(f"2020-01-{n % 28 + 1:02},{a},{y}\n" for n, (a, _, y) in enumerate(ROWS))
+    refused(load, "add data.dates=ordinal or data.dates=drop", text)
+    assert load(text, dates="drop").feature_names == ("a",)
+    found = load(text, dates="ordinal", standardize=False)
+    assert found.train.features[:, 0].min() >= 18262 and found.train.features[:, 0].max() < 18262 + 28
+    assert found.notes == ("Read as days since 1970: 'day'.",)
+
+
+@pytest.mark.parametrize("name", ["id", "ID", "index", "Unnamed: 0"])
+def test_a_column_that_counts_the_rows_is_left_out_unless_named(load, name):
+    text = f"{name},a,y\n" + "".join(f"{n},{a},{y}\n" for n, (a, _, y) in enumerate(ROWS))
+    found = load(text)
+    assert (found.feature_names, found.notes) == (("a",), (f"Left out, as it numbers the rows: {name!r}.",))
+    assert load(text, features=[name, "a"]).feature_names == (name, "a")
+    other = text.replace("\n5,", "\n500,")
+    assert load(other).feature_names == (name, "a")
+
+
+def test_labels_that_differ_in_case_or_blanks_only_are_named(load):
+    text = "a,y\n" + "".join(f"{n},{('yes', 'no', 'Yes ')[n % 3]}\n" for n in range(30))
+    refused(load, "only case or blanks tell apart 'Yes ', 'yes'", text)
+
+
+def test_composed_and_decomposed_names_are_one(load):
+    text = GOOD.replace("a,b,y", "ma\u0308dchen,b,\u00e9")
+    assert load(text, target="e\u0301", features=["m\u00e4dchen"]).feature_names == ("m\u00e4dchen",)
+    refused(load, "more than one column 'é'", GOOD.replace("a,b,y", "e\u0301,b,\u00e9"), target="b")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gradkit.observe.tensors.buffers import Look, held_state, hold, holds, inner, is_wrapped, version, weight_version
+from gradkit.observe.tensors.buffers import Look, held_state, hold, holds, inner, is_wrapped, version
 
 
 @pytest.fixture(scope="module")
@@ -64,24 +64,27 @@ def test_plain_parameters_are_not_taken_for_wrapped_ones(mesh: object) -> None:
     assert is_wrapped(sharded(mesh))
 
 
-def test_the_version_of_a_dtensor_is_that_of_its_local_part(mesh: object) -> None:
+def test_a_write_shows_whether_a_dtensor_or_its_local_part_is_written_to(mesh: object) -> None:
     parameter = sharded(mesh)
-    buffer = gradient(parameter)
-    before, outer = version(buffer), buffer._version
-    inner(buffer).add_(1.0)
-    assert buffer._version == outer, "the wrapper's own version stands still, which is why it is not asked"
-    assert version(buffer) == before + 1
+    for tensor in (parameter, gradient(parameter)):
+        seen = [version(tensor)]
+        own = [(tensor._version, inner(tensor)._version)]
+        with torch.no_grad():
+            for written in (tensor, inner(tensor)):
+                written.add_(1.0)
+                seen.append(version(tensor))
+                own.append((tensor._version, inner(tensor)._version))
+        assert seen == sorted(set(seen))
+        assert own[0][1] == own[1][1], "the first moved the wrapper's version alone"
+        assert own[1][0] == own[2][0], "the second moved the local part's version alone"
 
 
-def test_a_write_to_a_sharded_parameter_shows_whichever_way_it_is_made(mesh: object) -> None:
+def test_autograd_accumulating_into_a_dtensor_shows(mesh: object) -> None:
     parameter = sharded(mesh)
-    seen = [weight_version(parameter)]
-    with torch.no_grad():
-        parameter.add_(1.0)
-        seen.append(weight_version(parameter))
-        inner(parameter).add_(1.0)
-        seen.append(weight_version(parameter))
-    assert seen == sorted(set(seen))
+    before = Look(parameter)
+    (parameter * 2).sum().backward()
+    assert Look(parameter) != before
+    assert Look(parameter).is_in(before)
 
 
 def test_a_wrapped_gradient_is_known_again_in_another_tensor_over_its_memory() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from gradkit.observe.books.ledger import Ledger
 from gradkit.observe.books.suspicions import WARY, Mixture
 from gradkit.observe.books.verdict import Verdict
-from gradkit.observe.tensors.buffers import holds, version, weight_version
+from gradkit.observe.tensors.buffers import holds, version
 from gradkit.observe.tensors.measure import norms
 
 HAND_MADE_READS = 3
@@ -233,7 +233,7 @@ def _weights_untouched(ledger: Ledger) -> bool:
     optimizer = ledger.reference()
     if optimizer is None or any(group.get("fused") for group in optimizer.param_groups):
         return False
-    return weight_version(ledger.parameters[ledger.probe]) == ledger.weight_version_in_step
+    return version(ledger.parameters[ledger.probe]) == ledger.weight_version_in_step
 
 
 def _judge_reuse(ledger: Ledger, verdict: Verdict, closure: bool, may_write_unseen: Callable[[], bool]) -> None:
@@ -271,7 +271,7 @@ def _judge_reuse(ledger: Ledger, verdict: Verdict, closure: bool, may_write_unse
     if not ledger.held_deposited or ledger.steps == 0:
         return
     before_step, weight = ledger.before_closure, ledger.parameters[ledger.probe]
-    if (before_step.weight_version if closure else weight_version(weight)) != ledger.weight_version:
+    if (before_step.weight_version if closure else version(weight)) != ledger.weight_version:
         return  # the weights were put back or moved meanwhile: a line search, a restore
     queue = list(ledger.norms_of(present).values())
     before = [ledger.held_norms.get(index) for index in present]

@@ -44,7 +44,6 @@ from gradkit.observe.tensors.buffers import (
     holds,
     is_wrapped,
     version,
-    weight_version,
 )
 from gradkit.observe.tensors.measure import Reader, norms
 
@@ -262,7 +261,7 @@ class Ledger(Suspicions):
         self.deposits += 1
         if self.in_step:
             self.in_step_deposit = True
-            self.weight_version_in_step = weight_version(self.parameters[self.probe])
+            self.weight_version_in_step = version(self.parameters[self.probe])
         self.live_deposits += 1
         self.deposits_total += 1
 
@@ -365,7 +364,7 @@ class Ledger(Suspicions):
         self.before_closure = Before(
             any(parameter.grad is not None for parameter in self.parameters),
             Look(probe),
-            weight_version(probe),
+            version(probe),
             norms([probe.detach()])[0] if self.weight_norm is not None else None,
         )
 
@@ -382,7 +381,7 @@ class Ledger(Suspicions):
         self.held_deposited = self.deposits > 0 or (self.held_deposited and verdict.reused)
         if self.parameters:
             probe = self.parameters[self.probe]
-            self.weight_version = weight_version(probe) if self.wrapped else probe._version
+            self.weight_version = version(probe) if self.wrapped else probe._version
         if self.armed:
             self.armed -= 1
             self.wrapped = any(map(is_wrapped, self.parameters))  # perhaps since the optimizer was made

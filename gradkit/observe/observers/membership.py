@@ -15,6 +15,7 @@ from gradkit.observe.books.outsiders import Outsider, Outsiders, held_by
 from gradkit.observe.observer import Observer
 from gradkit.observe.program.belonging import Model, home_of, models
 from gradkit.observe.program.living import living_optimizers
+from gradkit.observe.program.sharded import sharded_of
 from gradkit.observe.program.sites import Site, find_site
 from gradkit.observe.source.places import locate
 from gradkit.observe.taps.containment import contained
@@ -133,7 +134,7 @@ class MembershipObserver(Observer):
         self._walks += 1
         if self._held is None:
             self._held = held_by(self.monitor.optimizers())
-        reached = leaves(roots)
+        reached = sharded_of(leaves(roots))
         outside = [leaf for leaf in reached if leaf not in self._held]
         if not self._looks:
             self._early.update(leaf for leaf in reached if leaf in self._held)

@@ -8,6 +8,7 @@ holds for those steps; that it held for the whole run is judged at its end (`gra
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -20,6 +21,7 @@ from gradkit.observe.books.held_cuts import HeldCut
 from gradkit.observe.books.outsiders import held_by
 from gradkit.observe.observer import Observer
 from gradkit.observe.program.living import living_roots
+from gradkit.observe.program.sharded import whole_of
 from gradkit.observe.program.sites import find_site, shown_name
 from gradkit.observe.source.answers import none_place
 from gradkit.observe.source.conditions import only_returns, stands_under_condition
@@ -72,6 +74,7 @@ class SeveredPaths(Observer):
         self._answers: Answers | None = None
         self._applied: Known[Tensor, list[Site]] = Known()
         self._suspects: list[Tensor] = []
+        self._followed: Known[Tensor, weakref.ref[Tensor]] = Known()
         self._proven: Known[Tensor, Cut] = Known()
         self._refuted: KnownSet[Tensor] = KnownSet()
         self._done: KnownSet[Tensor] = KnownSet()
@@ -108,7 +111,7 @@ class SeveredPaths(Observer):
         nodes = list(graph.walk(graph.roots_of(roots)))
         reached = KnownSet(leaf for node in nodes if (leaf := graph.leaf_of(node)) is not None)
         self._refuted.update(reached)
-        if reached.holds_any(self._suspects):
+        if reached.holds_any(map(self._follows, self._suspects)):
             # In the graph and yet never with a gradient: a custom function's backward may have none for it.
             for parameter, sites in self._taint.through_functions(roots):
                 self._applied.setdefault(parameter, []).extend(sites)
@@ -178,13 +181,21 @@ class SeveredPaths(Observer):
         self._wait = 2**self._trials
         self._suspects = list(suspects)
         self._proven, self._refuted, self._applied = Known(), KnownSet(), Known()
-        taint = Taint(self.monitor, suspects)
+        self._followed = Known((parameter, weakref.ref(whole_of(parameter))) for parameter in suspects)
+        followed = [self._follows(parameter) for parameter in suspects]
+        taint = Taint(self.monitor, followed)
         if INSTRUMENT.enter(taint):
             taint.patch()
             self._taint = taint
-            self._answers = Answers(self.monitor, self._suspects)
+            self._answers = Answers(self.monitor, followed)
         else:
             self._rest()
+
+    def _follows(self, parameter: Tensor) -> Tensor:
+        """The tensor whose values are followed for a suspect: what sharding puts in its place for a forward."""
+        reference = self._followed.get(parameter)
+        whole = None if reference is None else reference()
+        return parameter if whole is None else whole
 
     def _leave(self) -> None:
         if self._taint is not None:
@@ -208,7 +219,8 @@ class SeveredPaths(Observer):
         groups: dict[Location | None, list[tuple[_Proof, Tensor]]] = {}
         for parameter in self._suspects:
             if parameter.grad is None and parameter.requires_grad:
-                proof = self._by_cut(parameter) or self._by_answer(parameter)
+                followed = self._follows(parameter)
+                proof = self._by_cut(followed) or self._by_answer(followed)
                 if proof is not None:
                     groups.setdefault(proof.place, []).append((proof, parameter))
         for group in groups.values():

@@ -2,9 +2,9 @@
 
 A plain gradient is one tensor object for as long as it is the same buffer, and its version moves with every write.
 Inside the wrappers of sharded training neither holds: FSDP1 makes new views of one memory at every forward and at every
-backward, the latter with a version of their own, and the version of a DTensor stands still while its local part is
-written to. So a wrapped gradient is known by its storage, which torch hands out as one object for as long as it lives,
-and by the version of the tensor inside.
+backward, the latter with a version of their own, and of a DTensor and its local part only one has a version that moves,
+depending on who writes. So a wrapped gradient is known by its storage, which torch hands out as one object for as long
+as it lives, and by both versions.
 """
 
 from __future__ import annotations
@@ -48,15 +48,15 @@ def inner(tensor: Tensor) -> Tensor:
     return local if isinstance(local, Tensor) else tensor
 
 
-def version(buffer: Tensor) -> int:
-    """The version of a gradient: of the tensor inside a wrapper, whose own stands still."""
-    return buffer._version if type(buffer) is Tensor else inner(buffer)._version
+def version(tensor: Tensor) -> int:
+    """A number that moves when a tensor is written to.
 
-
-def weight_version(parameter: Tensor) -> int:
-    """A number that moves when a parameter is written to; optimizers write to a wrapper, others to what is inside."""
-    inside = parameter if type(parameter) in _PLAIN else inner(parameter)
-    return parameter._version if inside is parameter else parameter._version + inside._version
+    What autograd and optimizers write moves a wrapper's own version, what sharding writes to the local part its.
+    """
+    if type(tensor) in _PLAIN:
+        return tensor._version
+    inside = inner(tensor)
+    return tensor._version if inside is tensor else tensor._version + inside._version
 
 
 def hold(buffer: Tensor, wrapped: bool) -> Held:

@@ -28,6 +28,7 @@ class Membership(Record):
             gradient.
         owned: Parameters `optimizer` holds.
         idle: Those it holds that do not belong to this model and got no gradient.
+        sharded_since: They are sharded, and what `optimizer` holds is not.
         late: They began to take part after windows in which the rest of the model already did.
         container: The plain Python container, such as `layers`, through which alone the model reaches their modules.
         container_size: Modules in that container.
@@ -51,6 +52,7 @@ class Membership(Record):
     foreign: bool = False
     owned: int = 0
     idle: tuple[ParameterInfo, ...] = ()
+    sharded_since: bool = False
     late: bool = False
     container: str | None = None
     container_size: int = 0

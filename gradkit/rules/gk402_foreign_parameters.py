@@ -2,7 +2,7 @@
 
 Reports:    an optimizer none of whose parameters took part in any loss for several steps, while every parameter that
             did take part got gradients, stayed bit-identical and is held by no optimizer: a model re-created,
-            deep-copied, re-cast or moved after the optimizer was built, or the optimizer of another model.
+            deep-copied, re-cast, moved or sharded after the optimizer was built, or the optimizer of another model.
 Why:        the steps do nothing for the model that computes the loss; it never learns, and no error is raised.
 Quiet when: gradients are written by hand (averaged from workers, from `torch.func`); another optimizer holds what takes
             part; the model is moved by hand (copies of master weights, hand-written descent, clones of meta-learning).
@@ -50,7 +50,13 @@ class ForeignParameters(Rule[Membership], code="GK402", severity=Severity.ERROR,
             message=(
                 f"{now.optimizer} stepped {now.windows} times while none of its {now.owned} parameter(s) took part"
                 f" in the loss; the {len(now.outside)} parameter(s) of {now.model} that did are held by no optimizer"
-                + (", and have the same shapes: it was built from another instance of the model." if twin else ".")
+                + (
+                    ", and are sharded: it was built before the model was."
+                    if now.sharded_since
+                    else ", and have the same shapes: it was built from another instance of the model."
+                    if twin
+                    else "."
+                )
             ),
             cost="The model that computes the loss did not change.",
             evidence={

@@ -28,6 +28,12 @@ def test_equal_shapes_are_said_to_be_another_instance() -> None:
     assert "another instance" in finding.message
 
 
+def test_what_was_sharded_since_is_said_to_be_so() -> None:
+    (finding,) = check(idle=parameters("a", "b"), sharded_since=True)
+    assert "are sharded: it was built before the model was." in finding.message
+    assert "another instance" not in finding.message
+
+
 def test_an_optimizer_of_the_model_is_silent() -> None:
     assert not list(ForeignParameters().check([record()]))
     assert not check(windows=2)

@@ -201,6 +201,7 @@ class Ledger(Suspicions):
                     self._look_at_survivors()
                     break
             else:
+                self.pending = {}
                 if not (self.armed or self.mixed or self.live_deposits):  # a sound loop that clears to None
                     self.undecided, self.began_empty, self.entries, self.probe_entry = False, True, None, NOTHING
                     return False

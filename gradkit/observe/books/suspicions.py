@@ -100,6 +100,12 @@ class Suspicions:
 
     def _look_at_survivors(self) -> None:
         """Find buffers that are still the ones the last step consumed."""
+        if self.pending:  # set aside by a backward that did not synchronize
+            self.pending = {
+                index: old for index, old in self.pending.items() if self.parameters[index].grad is not None
+            }
+        if self.entry_norms:
+            self.entry_norms = {index: norm for index, norm in self.entry_norms.items() if index in self.pending}
         for index, (parameter, held) in enumerate(zip(self.parameters, self.held, strict=True)):
             buffer = parameter.grad
             if held is None or buffer is None or index in self.mixed:
@@ -128,7 +134,7 @@ class Suspicions:
                 if buffer is not None and index not in self.stale_copies:
                     self.stale_copies[index] = buffer.detach().clone()
         if self.benign < BENIGN_SUSPICIONS and not self.proven:
-            self.entry_norms = self.norms_of(list(self.pending))
+            self.entry_norms |= self.norms_of([index for index in self.pending if index not in self.entry_norms])
         if self.samples.windows_left and (self.samples.wanted or self.sampled):
             pairs = [(index, self.parameters[index].grad) for index in self.pending]
             self.samples.begin([(index, buffer) for index, buffer in pairs if buffer is not None])
@@ -137,8 +143,10 @@ class Suspicions:
     def settle_now(self) -> None:
         """Settle what is pending while a backward still runs: a step came from inside it."""
         self._settle_pending(replaces=False)
+        self.pending = {}
 
     def _settle_pending(self, replaces: bool) -> None:
+        aside = {}
         if self.mixed:
             self._follow_mixtures(replaces)
         for index, (look, moved) in self.pending.items():
@@ -148,6 +156,9 @@ class Suspicions:
             if held() is buffer or (self.wrapped and holds(held, buffer)):
                 if (Look(self.parameters[index]) if self.wrapped else buffer._version) == look:
                     continue  # that loss did not reach it: still undecided
+            elif self.wrapped and held() is not None and not replaces:
+                aside[index] = (look, moved)  # FSDP1 adds to it again once gradients are synchronized
+                continue
             elif not replaces:
                 continue
             before = self.entry_norms.get(index)
@@ -156,10 +167,9 @@ class Suspicions:
             else:
                 self.mixed[index] = Mixture(weakref.ref(buffer), buffer._version, moved, before)
             self.samples.follow(index, buffer)
-        if not self.mixed:
+        if not (self.mixed or aside):
             self.benign += 1
-        self.pending = {}
-        self.entry_norms = {}
+        self.pending = aside
 
     def _follow_mixtures(self, replaces: bool) -> None:
         """A further backward of the window added to the mixtures, or replaced them by their sum with the new part."""

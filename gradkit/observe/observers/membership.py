@@ -20,7 +20,7 @@ from gradkit.observe.program.sites import Site, find_site
 from gradkit.observe.source.places import locate
 from gradkit.observe.taps.containment import contained
 from gradkit.observe.taps.tap import TAP
-from gradkit.observe.tensors.buffers import Look
+from gradkit.observe.tensors.buffers import Look, inner, is_wrapped
 from gradkit.observe.tensors.graph import leaves
 from gradkit.observe.tensors.known import Known, KnownSet, Numbers
 from gradkit.records import Membership, ParameterInfo
@@ -278,6 +278,7 @@ class MembershipObserver(Observer):
             foreign=foreign,
             owned=len(own),
             idle=tuple(self.monitor.describe(optimizer, idle)) if idle else (),
+            sharded_since=all(map(is_wrapped, outside)) and all(inner(parameter) is parameter for parameter in idle),
             late=min(item.since for _, item in pairs) >= DENSE_WINDOWS - 1 and self._were_there(inside),
             container=container,
             container_size=size,

@@ -235,16 +235,17 @@ class Steps:
                     writer = self._windows.short_writer(ledger, optimizer, _CLEAN)
                     TAP.follow(Followed(self, ledger), optimizer, windows, writer)
             return
+        wrapping = ledger.number in self._wrapped
         try:
-            if ledger.number in self._wrapped:
-                # Another optimizer did the work on the same parameters (SAM, Lookahead): this one consumed nothing
-                # itself.
+            if wrapping:
+                # Another optimizer did the work on the same parameters, as in SAM, Lookahead and ZeRO: this one
+                # consumed nothing itself.
                 self._wrapped.discard(ledger.number)
                 verdict = verdict or Verdict()
             elif verdict is None:
                 verdict = self._judge(ledger, closure=True)
         finally:
-            self.steps_seen += 1
+            self.steps_seen += not wrapping  # which the optimizer inside has counted
             if verdict is not None and verdict.empty and not ledger.trained_before and ledger.consecutive_empty == 1:
                 self._forwards[ledger.number] = UnusedForwards(self._watching, ledger.parameters)
             ledger.adopt(optimizer)  # a closure may have changed the groups

@@ -29,6 +29,19 @@ class Severity(enum.Enum):
         return self.rank <= other.rank
 
 
+CONTROLS = {
+    **{code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"},
+    0x7F: 0x2421,
+    **dict.fromkeys(
+        [*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A), *range(0xD800, 0xE000)], 0xFFFD
+    ),
+}
+"""What would move the cursor, colour or retitle the terminal becomes a symbol of the same length (U+2400 and following,
+else U+FFFD), and so does what would turn the reading direction of the line (Unicode annex 9, explicit formatting) or
+cannot be encoded (a lone surrogate)."""
+_OF_ONE_LINE = {**CONTROLS, 0x09: 0x2409, 0x0A: 0x240A}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Finding:
     """One result of one rule; repeats at the same place are merged into `count` and `last_step`.
@@ -69,6 +82,24 @@ class Finding:
     labels: tuple[tuple[Location, str], ...] = ()
     ranks: tuple[int, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Make names safe that come from anybody's program, before they can leave it by whatever way."""
+        words = (self.message, self.optimizer or "", *self.parameters, *self.modules, *self.evidence)
+        texts = (self.location.function if self.location else "", *filter(_is_text, self.evidence.values()))
+        if "".join((*words, *texts)).isprintable():
+            return
+        safe = {
+            "message": self.message.translate(_OF_ONE_LINE),
+            "optimizer": self.optimizer and self.optimizer.translate(_OF_ONE_LINE),
+            "parameters": tuple(name.translate(_OF_ONE_LINE) for name in self.parameters),
+            "modules": tuple(name.translate(_OF_ONE_LINE) for name in self.modules),
+            "evidence": {key.translate(_OF_ONE_LINE): _safe(value) for key, value in self.evidence.items()},
+            "location": self.location
+            and replace(self.location, function=self.location.function.translate(_OF_ONE_LINE)),
+        }
+        for name, value in safe.items():
+            object.__setattr__(self, name, value)
+
     @property
     def key(self) -> tuple[str, str | None, str | None, int | None]:
         """What makes two findings the same one: rule, optimizer, file and line."""
@@ -98,3 +129,18 @@ class Finding:
             modules=tuple(dict.fromkeys((*self.modules, *other.modules))),
             evidence={**self.evidence, "optimizers": self.evidence.get("optimizers", 1) + 1},
         )
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _safe(value: Any) -> Any:
+    """Evidence with its texts made safe; a traceback keeps its lines."""
+    if isinstance(value, str):
+        return value.translate(CONTROLS)
+    if isinstance(value, (list, tuple)):
+        return [_safe(item) for item in value]
+    if isinstance(value, dict):
+        return {_safe(key): _safe(item) for key, item in value.items()}
+    return value

@@ -107,3 +107,31 @@ def test_merging_loses_no_occurrence_no_severity_and_no_evidence_in_any_grouping
     assert set(left.evidence) == {*a.evidence, *b.evidence, *c.evidence}
     assert left.key == a.key
     assert left.first_step == a.first_step
+
+
+EVIL = "SGD\x1b]0;owned\x07\x1b[31m\n::error file=a.py::injected\u202e\ud800"
+
+
+def test_names_are_made_safe_before_a_finding_leaves_by_any_way():
+    place = Location("a.py", 3, EVIL)
+    found = Finding(
+        rule="GK101",
+        name="stale-gradients",
+        severity=Severity.ERROR,
+        message=f"Step 1 of {EVIL} went wrong.",
+        optimizer=EVIL,
+        parameters=(EVIL,),
+        modules=(EVIL,),
+        location=place,
+        evidence={"model": EVIL, "traceback": "first\n  second\x1b", "names": [EVIL, 3], EVIL: 1.5},
+    )
+    texts = [found.message, found.optimizer, *found.parameters, *found.modules, found.location.function]
+    texts += [found.evidence["model"].replace("\n", ""), found.evidence["names"][0].replace("\n", "")]
+    assert all(text.replace("\ufffd", "").isprintable() for text in texts)
+    assert found.evidence["traceback"] == "first\n  second\u241b"
+    assert found.evidence["names"][1] == 3
+
+
+def test_plain_names_of_any_script_stay_as_they_are():
+    found = Finding(rule="GK101", name="n", severity=Severity.NOTE, message="Größe 数 é", parameters=("слой.вес",))
+    assert (found.message, found.parameters) == ("Größe 数 é", ("слой.вес",))

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from gradkit.config.wording import counted
-from gradkit.findings import Finding, Severity
+from gradkit.findings import CONTROLS, Finding, Severity
 from gradkit.records import Location
 from gradkit.report.contents import Contents
 from gradkit.sources import line_of_file, lines_of_file
@@ -18,16 +18,6 @@ from gradkit.sources import line_of_file, lines_of_file
 _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow", Severity.NOTE: "bold cyan"}
 _MARGIN = 1
 """Source lines shown before and after the marked one."""
-# Names and messages come from anybody's program: what would move the cursor, colour or retitle the terminal is shown as
-# a symbol of the same length (U+2400 and following, else U+FFFD), and so is what would turn the reading direction of
-# the line (Unicode annex 9, explicit formatting) or cannot be encoded (a lone surrogate).
-_SHOWN = {
-    **{code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"},
-    0x7F: 0x2421,
-    **dict.fromkeys(
-        [*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A), *range(0xD800, 0xE000)], 0xFFFD
-    ),
-}
 
 
 class _Console(Console):
@@ -58,7 +48,7 @@ def parts(report: Contents, *, notes: bool) -> list[Text]:
     texts = [_finding(finding) for finding in shown]
     texts.append(_summary(report, len(report.findings) - len(shown)))
     for text in texts:
-        text.plain = text.plain.translate(_SHOWN)
+        text.plain = text.plain.translate(CONTROLS)
     return texts
 
 

@@ -55,8 +55,9 @@ def test_each_severity_has_its_command(severity: str, kind: str) -> None:
 
 @given(message=st.text(st.characters(exclude_categories=["Cs"]), min_size=1), file=st.text("a:,%\n é/=", min_size=1))
 def test_no_words_break_out_of_a_command(message: str, file: str) -> None:
-    _, properties, said = read(annotation(finding("/x/" + file, message=message, cost="", remedy="")))
-    assert said == message
+    found = finding("/x/" + file, message=message, cost="", remedy="")
+    _, properties, said = read(annotation(found))
+    assert said == found.message
     assert properties["file"].removeprefix("/x/") == file
     assert properties["title"] == "GK101 stale-gradients"
 

@@ -403,3 +403,17 @@ def test_reentrant_checkpoints_and_frozen_parameters_leave_the_model_as_it_was()
     before = {name: each.clone() for name, each in model.state_dict().items()}
     gradkit.check.module(model, lambda m, x: m(x).square().mean(), torch.randn(6, 4)).assert_ok()
     assert all(torch.equal(each, before[name]) for name, each in model.state_dict().items())
+
+
+def test_model_that_computes_a_buffer_from_its_parameters_is_checked_in_eval_mode():
+    torch.manual_seed(0)
+    normed = nn.utils.parametrizations.spectral_norm(nn.Linear(4, 8), n_power_iterations=1)
+    model = nn.Sequential(normed, nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 1))
+    batch = torch.randn(6, 4)
+    result = module(model, lambda m, x: m(x).square().mean(), batch)
+    assert result.verdict == "inconclusive"
+    assert "parametrizations.weight" in result.lines[0].reason
+    assert "running_mean" not in result.lines[0].reason
+    module(model.eval(), lambda m, x: m(x).square().mean(), batch).assert_ok()
+    normed.register_forward_hook(lambda m, a, out: Flipped.apply(out))
+    assert module(model, lambda m, x: m(x).square().mean(), batch).verdict == "fail"

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gradkit.check.engine.bounds import FALSE_ALARM
+from gradkit.check.engine.carried_state import carried
 from gradkit.check.engine.corners import explained_by_corners
 from gradkit.check.engine.errors import CheckInputError, MethodError, ReplayError, own_computation
 from gradkit.check.engine.judge import Measured, Reference, judge
@@ -99,7 +100,7 @@ def module(
     if replays < 4:
         raise ValueError(f"replays: expected at least 4, got {replays!r}.")
     title = f"gradients of {type(model).__name__}"
-    with random_state_kept():
+    with random_state_kept() as state:
         subject = model_subject(model, loss_fn, batch)
         if subject.overwritten:
             names = ", ".join(subject.overwritten)
@@ -111,9 +112,22 @@ def module(
             return _without(engine, title, without_gradient("reverse", found))
         directions = random_directions(subject, directions_for(miss_probability), seed)
         try:
-            return _examined(engine, found, directions, title)
+            result = _examined(engine, found, directions, title)
         except ReplayError as error:
             return _without(engine, title, without_gradient("reverse", error))
+        if result.verdict == "fail" and (kept := carried(model, loss_fn, batch, state)):
+            return _carrying(engine, title, result, kept)
+        return result
+
+
+def _carrying(engine: Engine, title: str, result: CheckResult, names: Sequence[str]) -> CheckResult:
+    reason = (
+        f"The gradient and the differences disagree, and the forward pass changes {', '.join(names)} and uses the new"
+        " values: differences see that change, and autograd is not meant to."
+    )
+    advice = "Check in eval mode, where the buffers stay as they are."
+    line = Line(result.lines[0].subject, "inconclusive", result.lines[0].measured, reason, advice)
+    return CheckResult(title, [line], [], engine.subject.notes, result.settings, result.columns)
 
 
 def _without(engine: Engine, title: str, line: Line) -> CheckResult:

@@ -220,6 +220,11 @@ PAIRS: dict[str, tuple[TrainConfig, str, TrainConfig]] = {
         "or data.delimiter=tab; got ''",
         config(data=CsvData(path=__file__, target="y", delimiter="\\t")),
     ),
+    "one character for two things": (
+        config(data=CsvData(path=__file__, target="y", decimal=",")),
+        "data.decimal=',' is the delimiter too",
+        config(data=CsvData(path=__file__, target="y", decimal=",", delimiter=";")),
+    ),
     "two clippings": (
         config(trainer=trainer(clip_norm=1.0, clip_value=1.0)),
         "one of them",

@@ -274,7 +274,13 @@ class Monitor(OptimizerBook):
         for finding in self.engine.put(record, source=source):
             self.halt(finding)
 
+    def begin_again(self) -> None:
+        """A phase of training or a model is new: have all observers look as at first, if there is time for it."""
+        TAP.fold()
+        self._roster.begin_again(None, self._steps.steps_seen)
+
     def _entered(self, optimizer: Optimizer) -> None:
+        self._roster.begin_again(optimizer, self._steps.steps_seen)
         if self._roster.calls["optimizer_created"]:
             self._roster.tell("optimizer_created", optimizer)
 

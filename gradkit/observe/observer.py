@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from gradkit.observe.taps.events import Listener
 
 if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
     from gradkit.observe.taps.patches import Patch
     from gradkit.observe.watching import Watching
 
@@ -25,7 +27,8 @@ class Observer(Listener):
         monitor: The monitor to report to, by `monitor.put(record, source)`.
 
     Attributes:
-        kinds: The kinds of record it writes; it is made when an active rule reads one of them.
+        kinds: The kinds of record it writes; it is made when an active rule reads one of them. One that writes none
+            serves the others and is made with any of them.
         hears: Places in torch that tell it of something while the monitor runs (see `gradkit.observe.taps.signals`).
     """
 
@@ -45,6 +48,13 @@ class Observer(Listener):
 
     def stop(self) -> None:
         """The monitor has stopped: detach what was attached and judge what is still open."""
+
+    def begin_again(self, optimizer: Optimizer | None) -> None:
+        """Something new is trained: look as at first, and wake up for it.
+
+        Args:
+            optimizer: The optimizer that is new; None where a phase or a model is.
+        """
 
     def __init_subclass__(cls) -> None:
         """Refuse a method that nobody would ever call.

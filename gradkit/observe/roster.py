@@ -7,16 +7,21 @@ import functools
 import importlib
 import math
 import pkgutil
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from gradkit.errors import HygieneError
+from gradkit.observe.attention import INSTRUMENTED, Subjects
 from gradkit.observe.observer import Observer, overridden
 from gradkit.observe.taps.containment import contain, containing
 from gradkit.observe.taps.events import TOLD_BY_MONITOR
+from gradkit.observe.taps.mode import INSTRUMENT
 from gradkit.observe.taps.tap import TAP
 
 if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
     from gradkit.observe.watching import Watching
     from gradkit.records import Record
 
@@ -42,6 +47,7 @@ class Roster:
         self.calls: dict[str, list[tuple[Observer, Callable[..., None]]]] = {event: [] for event in TOLD_BY_MONITOR}
         self._asleep: dict[Observer, float] = {}
         self.wakes_at = math.inf
+        self._subjects = Subjects(monitor.reader.budget)
 
     @property
     def attached(self) -> tuple[str, ...]:
@@ -58,11 +64,13 @@ class Roster:
         self._asleep.clear()
         self.wakes_at = math.inf
         wants = self._monitor.engine.wants
+        self._subjects = Subjects(self._monitor.reader.budget)
+        INSTRUMENT.allow(self._monitor, INSTRUMENTED)
         self._observers = []
-        for kind in all_observers():
-            if any(map(wants, kind.kinds)):
-                with containing(self._monitor, kind.__name__):
-                    self._begin(kind(self._monitor))
+        kinds = [kind for kind in all_observers() if not kind.kinds or any(map(wants, kind.kinds))]
+        for kind in kinds if any(kind.kinds for kind in kinds) else ():
+            with containing(self._monitor, kind.__name__):
+                self._begin(kind(self._monitor))
 
     def _begin(self, observer: Observer) -> None:
         self._observers.append(observer)
@@ -78,6 +86,19 @@ class Roster:
                 self._detach(observer)
             with contextlib.suppress(HygieneError):
                 self._run(observer, observer.stop)
+
+    def begin_again(self, optimizer: Optimizer | None, steps: int) -> None:
+        """Something new is trained: have everyone look as at first, if there is time for it.
+
+        Args:
+            optimizer: The optimizer that is new; None where a phase or a model is.
+            steps: Optimizer steps of the run so far.
+        """
+        if self._subjects.is_new(steps):
+            INSTRUMENT.allow(self._monitor, INSTRUMENTED)
+            for observer in self._observers:
+                if not isinstance(observer.monitor, _Deaf):
+                    self._run(observer, observer.begin_again, optimizer)
 
     def _detach(self, observer: Observer) -> None:
         for patch in observer.hears:
@@ -136,8 +157,10 @@ class Roster:
 
     def tell(self, event: str, *args: Any) -> None:
         """Tell everyone awake of an event."""
+        started = time.perf_counter()
         for observer, method in self.calls[event]:
             self._run(observer, method, *args)
+        self._subjects.spent += time.perf_counter() - started
 
 
 class _Deaf:
@@ -162,9 +185,6 @@ def all_observers() -> list[type[Observer]]:
         found += [
             item
             for item in vars(module).values()
-            if isinstance(item, type)
-            and issubclass(item, Observer)
-            and item.kinds
-            and item.__module__ == module.__name__
+            if isinstance(item, type) and issubclass(item, Observer) and item.__module__ == module.__name__
         ]
     return found

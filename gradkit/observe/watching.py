@@ -44,6 +44,9 @@ class Hearers(Protocol):
     def tell(self, event: str, *args: Any) -> None:
         """Tell everyone awake of an event."""
 
+    def begin_again(self, optimizer: Optimizer | None, steps: int) -> None:
+        """An optimizer, or else a phase or a model, is new after so many steps of the run."""
+
     def wake(self, backwards: int) -> None:
         """End the pauses that are over after so many backward calls."""
 
@@ -105,6 +108,9 @@ class Watching(Protocol):
 
     def resume(self, observer: Any) -> None:
         """End a pause at once."""
+
+    def begin_again(self) -> None:
+        """A phase of training or a model is new: have all observers look as at first."""
 
     def optimizers(self) -> list[Optimizer]:
         """The watched optimizers that are alive, in the order they became known."""

@@ -15,6 +15,7 @@ ALLOWED = {
     "tensors/buffers.py": "a gradient before and after one backward, which holds it meanwhile",
     "books/ledger.py": "the same, and parameters that the ledger itself keeps alive; asked at every step",
     "taps/short_way.py": "the optimizer of the loop that is followed; one that dies ends the short way",
+    "taps/patches.py": "modules and classes of torch, each held by its entry",
     "source/clearings.py": "nodes of a syntax tree that the walk holds",
     "source/numbers.py": "nodes of a syntax tree that the walk holds",
     "source/ahead.py": "nodes of a syntax tree that the walk holds",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from gradkit.observe.attention import ACCUMULATION, OTHERS, Looks
 from gradkit.observe.observer import Observer
 from gradkit.observe.program.sites import Site, find_site
 from gradkit.observe.source.places import locate
@@ -27,13 +28,6 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from gradkit.observe.watching import Watching
-
-WINDOWS = 3
-"""Windows looked at before anything is said."""
-OTHERS = 4
-"""Windows in a row of another kind after which the program is left alone for a while."""
-MAX_PAUSE = 4096
-"""Backward calls slept at most."""
 
 
 class AccumulationObserver(Observer):
@@ -52,7 +46,7 @@ class AccumulationObserver(Observer):
         self._kind: tuple[int, bool, tuple[str, ...]] | None = None
         self._seeds: list[Tensor] = []
         self._others = 0
-        self._looks = 0
+        self._looks = Looks(ACCUMULATION)
         self._found: tuple[Accumulation, int] | None = None
         self._confirmed = False
 
@@ -67,6 +61,16 @@ class AccumulationObserver(Observer):
         """Say what the end of the last pass confirmed."""
         self._say()
         self._forget()
+
+    def begin_again(self, optimizer: Optimizer | None) -> None:
+        """Another optimizer may accumulate in a way of its own."""
+        if optimizer is not None:
+            self._say()
+            self._found = self._optimizer = None
+            self._others = 0
+            self._forget()
+            self._looks.begin()
+            self.monitor.resume(self)
 
     # --- passes over the data ---------------------------------------------------------------------------------------
 
@@ -140,7 +144,7 @@ class AccumulationObserver(Observer):
             return
         elif self._understood and len(self._losses) > 1 and self._is_alike():
             self._others = 0
-            if len(self._alike) == WINDOWS:
+            if len(self._alike) == self._looks.wanted:
                 self._conclude(optimizer)
         else:
             self._forget()
@@ -208,8 +212,7 @@ class AccumulationObserver(Observer):
     def _rest(self) -> None:
         self._forget()
         self._others = 0
-        self._looks += 1
-        self.monitor.pause(self, min(2.0 ** (self._looks + 3), MAX_PAUSE))
+        self.monitor.pause(self, self._looks.rest())
 
     def _forget(self) -> None:
         self._alike.clear()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from torch.utils.data import BatchSampler, DistributedSampler, RandomSampler, SequentialSampler
 
+from gradkit.observe.attention import FREE_SIGNALS
 from gradkit.observe.observer import Observer
 from gradkit.observe.program.sites import Site, find_site
 from gradkit.observe.source.places import locate
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 PLAIN_WINDOWS = 8
 """Windows after which a program is taken not to accumulate over a loader, until its next passes begin: each of one
 micro-batch, or none while a loader was at work."""
-FREE_SIGNALS = 16
-"""Starts of a loader that are followed up in such a program."""
 
 
 @dataclass(slots=True)
@@ -81,6 +80,16 @@ class DataPasses(Observer):
             if border is not None:
                 self._report(border, self._first_window if self._borders else None)
         self._parameters.clear()
+
+    def begin_again(self, optimizer: Optimizer | None) -> None:
+        """Another optimizer has windows of its own."""
+        if optimizer is not None:
+            self._optimizer = self._ended = self._border = self._first_window = None
+            self._windows.clear()
+            self._open = self._borders = self._signals = 0
+            self._established = (0, 0)
+            self._done = False
+            self.monitor.resume(self)
 
     # --- loaders ------------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from gradkit.observe.attention import DROPOUT_LOOKS, EVALUATION_PASSES, FREE_SIGNALS, LEAST_WATCH, WATCHES, Looks
 from gradkit.observe.books.recording_rate import RecordingRate
 from gradkit.observe.books.stretches import Stretch
 from gradkit.observe.observer import Observer
@@ -38,10 +39,6 @@ if TYPE_CHECKING:
 
     from gradkit.observe.watching import Watching
 
-FIRST_WINDOWS = 3
-"""Windows watched at the start, to learn what a training step of this program looks like."""
-FREE_SIGNALS = 16
-"""Signals of one kind or line that are followed up; of later ones only the 32nd, 64th and so on."""
 MAX_FORWARDS = 256
 """Forwards counted in one stretch; a longer one is reported with this number."""
 MAX_WAIT = 100
@@ -49,19 +46,8 @@ MAX_WAIT = 100
 CALM_WINDOWS = 2
 """Ordinary training windows that must have been seen before a stretch at the very end of a run is reported."""
 
-DROPOUT_LOOKS = 3
-"""Forwards of one run that are instrumented because something was drawn in them outside of training."""
-
-FIRST_SLEEP = 4
-"""Half the backward calls of the first sleep; after each one the recording rate tells of unannounced evaluations."""
-MAX_SLEEP = 4096
-"""Backward calls slept at most."""
-WATCHES = 3
-"""Times in a run that forwards are watched for longer because more was recorded than back-propagated."""
 MAX_WAYS = 256
 """Ways through the program to forwards whose graphs were used, that are remembered."""
-LEAST_WATCH = 64
-"""Windows of such a watch at least; it covers twice what was slept before."""
 
 _Key = tuple[int, bool]
 """The number of a module (`Numbers`) and its mode."""
@@ -84,10 +70,10 @@ class EvaluationPasses(Observer):
         self._window = 0
         self._whole = True
         self._rate = RecordingRate()
-        self._sleep = FIRST_SLEEP
-        self._training_ways: set[int] = set()
+        self._looks = Looks(EVALUATION_PASSES)
+        self._training_ways: dict[int, None] = {}
         self._watches = 0
-        self._watch_until = 0
+        self._watch_until = EVALUATION_PASSES.first
         self._optimizers: KnownSet[Optimizer] = KnownSet()
         self._seen: Counter[object] = Counter()
         self._passes: Counter[int] = Counter()
@@ -120,6 +106,18 @@ class EvaluationPasses(Observer):
                 self._report(stretch)
         self._stretches.clear()
         self._candidates.clear()
+
+    def begin_again(self, optimizer: Optimizer | None) -> None:
+        """Learn what a training step looks like, and follow up signals as at first."""
+        self._looks.begin()
+        self._seen.clear()
+        self._watches = self._dropout_looks = 0
+        self._watch_until = max(self._watch_until, self._window + EVALUATION_PASSES.first)
+        self._optimizers.clear()
+        self.monitor.resume(self)
+        if self not in FORWARDS.listeners:
+            self._whole = False
+            FORWARDS.listen(self)
 
     # --- signals --------------------------------------------------------------------------------------------------
 
@@ -247,7 +245,7 @@ class EvaluationPasses(Observer):
         if self._rate.surplus(roots, self.monitor.backwards) and self._watches < WATCHES and FORWARDS.listen(self):
             self._watches += 1
             self._whole = False
-            self._watch_until = self._window + max(LEAST_WATCH, 2 * self._sleep)
+            self._watch_until = self._window + max(LEAST_WATCH, 2 * int(self._looks.slept))
         self._settle(roots)
         for key, stretch in self._stretches.items():
             if stretch.suspicious and stretch.trained:
@@ -278,8 +276,7 @@ class EvaluationPasses(Observer):
         calm: set[int] = set()
         for stretch in self._window_stretches:
             stretch.settle(KnownSet())
-            if len(self._training_ways) < MAX_WAYS:
-                self._training_ways |= stretch.used_ways
+            self._training_ways |= dict.fromkeys(stretch.used_ways)
             module = stretch.module()
             if whole and module is not None and stretch.used and not stretch.idle:
                 calm.add(self._numbers.of(module))
@@ -295,19 +292,20 @@ class EvaluationPasses(Observer):
                 self._report(stretch)
             elif self._window - stretch.window >= MAX_WAIT:
                 del self._candidates[key]  # something keeps its graphs: whether they are used stays open
+        while len(self._training_ways) > MAX_WAYS:  # the oldest are those of models that came before
+            del self._training_ways[next(iter(self._training_ways))]
         self._window_stretches.clear()
         self._window += 1
-        least = max(FIRST_WINDOWS, self._watch_until)
-        if self._window >= least and not self._candidates and not self._stretches:
+        if self._window >= self._watch_until and not self._candidates and not self._stretches:
             FORWARDS.leave(self)
-            self._sleep = min(2 * self._sleep, MAX_SLEEP)
-            self.monitor.pause(self, self._sleep)
+            self._optimizers.clear()  # those that step from here on are at work
+            self.monitor.pause(self, self._looks.rest())
         elif self._candidates and FORWARDS.listen(self) and not whole:
             self._whole = True
 
     def _report(self, stretch: Stretch) -> None:
         plain = stretch.noisy
-        if not plain and stretch.training and stretch.unused_ways <= self._training_ways:
+        if not plain and stretch.training and stretch.unused_ways <= self._training_ways.keys():
             return  # batches that training passes over: not finite, too easy
         self.monitor.put(
             EvaluationPass(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from gradkit.observe.attention import HIDDEN_WRITES, TRIALS, Looks
 from gradkit.observe.observer import Observer
 from gradkit.observe.program.sites import Site, find_site
 from gradkit.observe.source.places import locate
@@ -26,14 +27,6 @@ if TYPE_CHECKING:
 
     from gradkit.observe.watching import Watching
 
-FIRST_WINDOWS = 6
-"""Windows sampled at the start."""
-WINDOWS = 3
-"""Windows sampled after each sleep."""
-FIRST_SLEEP = 64
-"""Backward calls of the first sleep; each later one is four times as long."""
-TRIALS = 3
-"""Instrumented windows spent on suspicions that were not proven, in a run."""
 SAMPLE_BYTES = 64
 """Leading bytes compared of a parameter on the CPU; elsewhere only its address is."""
 
@@ -48,8 +41,7 @@ class HiddenWrites(Observer):
     def __init__(self, monitor: Watching) -> None:
         super().__init__(monitor)
         self._states: Known[Tensor, _State] = Known()
-        self._left = FIRST_WINDOWS
-        self._sleep = FIRST_SLEEP
+        self._looks = Looks(HIDDEN_WRITES)
         self._trials = 0
         self._suspected = False
         self._witness: Writes | None = None
@@ -65,6 +57,12 @@ class HiddenWrites(Observer):
         self._leave()
         INSTRUMENT.settle()
         self._states.clear()
+
+    def begin_again(self, optimizer: Optimizer | None) -> None:
+        """Sample as at first."""
+        self._looks.begin()
+        self._trials = 0
+        self.monitor.resume(self)
 
     def enter_backward(self, roots: Sequence[Tensor], retain_graph: bool, create_graph: bool) -> None:
         """Compare the samples, or ask the witness."""
@@ -92,12 +90,10 @@ class HiddenWrites(Observer):
             if INSTRUMENT.enter(witness):
                 self._witness = witness
                 return
-        self._left -= 1
-        if self._left <= 0:
+        self._looks.count(optimizer)
+        if self._looks.is_over():
             self._states.clear()
-            self._left = WINDOWS
-            self.monitor.pause(self, self._sleep)
-            self._sleep *= 4
+            self.monitor.pause(self, self._looks.rest())
             return
         for group in optimizer.param_groups:
             for parameter in group["params"]:

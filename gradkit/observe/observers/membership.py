@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from gradkit.observe.attention import LONGEST_RECONCILING, MEMBERSHIP, SEARCHES, WALKS, Looks
 from gradkit.observe.books.held_back import HeldBack
 from gradkit.observe.books.outsiders import Outsider, Outsiders, held_by
 from gradkit.observe.observer import Observer
@@ -29,21 +30,6 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from gradkit.observe.watching import Watching
-
-DENSE_WINDOWS = 4
-"""Windows observed at the beginning without a pause."""
-SHARE = 0.001
-"""Largest share of wall time spent looking, once the run is known."""
-WALKS = 8
-"""Backward calls walked in one window; more are micro-batches of the same loss."""
-LONGEST_LOOK = 12
-"""Windows after which an unfinished suspicion is given up until the next look."""
-LEAST_PAUSE = 64.0
-"""Backward calls slept at least, once the first looks are over."""
-MAX_PAUSE = 4096
-"""Backward calls slept at most."""
-MAX_SEARCHES = 8
-"""Searches of all living objects in one run; each takes tens of milliseconds."""
 
 
 class MembershipObserver(Observer):
@@ -71,16 +57,14 @@ class MembershipObserver(Observer):
         self._held: KnownSet[Tensor] | None = None
         self._idle: Known[Optimizer, tuple[int, list[Look]]] = Known()
         self._observed = 0
-        self._looked = 0
-        self._looks = 0
+        self._looks = Looks(MEMBERSHIP)
+        self._opening = True
         self._searches = 0
         self._backwards = 0
         self._awake = False
         self._stepped = False
         self._hook: Any = None
         self._site: Site | None = None
-        self._spent = 0.0
-        self._since = (time.perf_counter(), 0)
 
     @property
     def attached(self) -> tuple[str, ...]:
@@ -125,7 +109,7 @@ class MembershipObserver(Observer):
         if self._walks >= WALKS:
             self._present = []
             self._backwards += 1
-            if self._backwards > (MAX_PAUSE if self._stepped else 8 * WALKS):
+            if self._backwards > (MEMBERSHIP.longest if self._stepped else 8 * WALKS):
                 self._rest()  # nothing steps: an attack, a saliency map
             return
         started = time.perf_counter()
@@ -136,7 +120,7 @@ class MembershipObserver(Observer):
             self._held = held_by(self.monitor.optimizers())
         reached = sharded_of(leaves(roots))
         outside = [leaf for leaf in reached if leaf not in self._held]
-        if not self._looks:
+        if self._opening and not self._looks.number:
             self._early.update(leaf for leaf in reached if leaf in self._held)
         unsuspicious = not self._outsiders.items
         self._present = self._outsiders.enter(outside, self._observed) if outside else []
@@ -147,7 +131,7 @@ class MembershipObserver(Observer):
         self._took_part.update(reached)
         if self._present:
             self._site = find_site()
-        self._spent += time.perf_counter() - started
+        self._looks.spend(started)
 
     def leave_backward(self, failed: bool) -> None:
         """See where gradients arrived."""
@@ -160,10 +144,9 @@ class MembershipObserver(Observer):
         started = time.perf_counter()
         self._stepped = True
         arrived = self._outsiders.end_window()
-        watched = max(1, self.monitor.optimizers_at_work)
         if self._took_part:
             self._observed += 1
-            self._looked += 1
+            self._looks.count(optimizer)
         if arrived:
             self._follow_idle(optimizer)
             ripe = self._outsiders.ripe(self._least)
@@ -171,27 +154,29 @@ class MembershipObserver(Observer):
                 self._judge(ripe, optimizer)
         self._held = None
         self._walks = self._backwards = 0
-        self._spent += time.perf_counter() - started
+        self._looks.spend(started)
         pending = any(item.windows <= self._most for item in self._outsiders.items.values())
-        dense = self._observed < DENSE_WINDOWS * watched
-        if not dense and (self._looked >= LONGEST_LOOK * watched or (not pending and self._looked >= watched)):
+        if self._looks.is_over(pending, LONGEST_RECONCILING):
             self._rest()
+
+    def begin_again(self, optimizer: Optimizer | None) -> None:
+        """Look as at first; what takes part with a new optimizer does so from the beginning."""
+        self._looks.begin()
+        self._searches = 0
+        self._opening = optimizer is not None
+        if self._opening:
+            self._observed = 0
+            self._early.clear()
+        self.monitor.resume(self)
 
     def _rest(self) -> None:
         """Sleep: each time twice as long, until looking takes no more than its share of the time."""
-        now, backwards = time.perf_counter(), self.monitor.backwards
-        seconds = (now - self._since[0]) / max(1, backwards - self._since[1])
-        self._since = (now, backwards)
-        affordable = self._spent / max(SHARE * seconds, 1e-9)
-        pause = min(2.0 ** (self._looks + 1), max(LEAST_PAUSE, affordable), MAX_PAUSE)
-        self._spent = 0.0
-        self._looks += 1
-        self._looked = self._walks = self._backwards = 0
+        self._walks = self._backwards = 0
         self._outsiders.forget()
         self._took_part.clear()
         self._idle.clear()
         self._awake = False
-        self.monitor.pause(self, pause)
+        self.monitor.pause(self, self._looks.rest(self.monitor.backwards))
 
     def _follow_idle(self, optimizer: Optimizer) -> None:
         """Count windows in which nothing this optimizer holds got a gradient."""
@@ -214,7 +199,7 @@ class MembershipObserver(Observer):
             if leaf in held:
                 self._outsiders.explain(leaf)
         ripe = self._outsiders.resting([pair for pair in ripe if pair[0] not in held])
-        if self._searches >= MAX_SEARCHES:
+        if self._searches >= SEARCHES:
             for leaf, _ in ripe:
                 self._outsiders.explain(leaf)
             return
@@ -279,7 +264,7 @@ class MembershipObserver(Observer):
             owned=len(own),
             idle=tuple(self.monitor.describe(optimizer, idle)) if idle else (),
             sharded_since=all(map(is_wrapped, outside)) and all(inner(parameter) is parameter for parameter in idle),
-            late=min(item.since for _, item in pairs) >= DENSE_WINDOWS - 1 and self._were_there(inside),
+            late=min(item.since for _, item in pairs) >= MEMBERSHIP.first - 1 and self._were_there(inside),
             container=container,
             container_size=size,
             upstream=home.upstream(outside, held_here),

@@ -10,10 +10,11 @@ import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import CodeType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from gradkit.observe.attention import NEEDLESS_RETENTION, Looks
 from gradkit.observe.observer import Observer
 from gradkit.observe.program.sites import Site, find_site
 from gradkit.observe.source.places import locate
@@ -21,12 +22,9 @@ from gradkit.observe.tensors import graph
 from gradkit.observe.tensors.known import KnownSet
 from gradkit.records import Retention
 
-ATTENTION = 40
-"""Backward calls looked at before the first sleep, when none of them retains its graph."""
-GLANCE = 8
-"""Backward calls looked at after each sleep."""
-FIRST_SLEEP = 64
-"""Backward calls of the first sleep; each later one is four times as long."""
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
 MAX_OPEN = 64
 """Retained graphs followed at one time."""
 
@@ -64,8 +62,13 @@ class NeedlessRetention(Observer):
         self._created: tuple[list[Any], graph.Mark] | None = None
         self._unseen = 0
         self._looked = 0
-        self._attention = ATTENTION
-        self._sleep = FIRST_SLEEP
+        self._looks = Looks(NEEDLESS_RETENTION)
+
+    def begin_again(self, optimizer: Optimizer | None) -> None:
+        """Look at as many backward calls as at first."""
+        self._looks.begin()
+        self._looked = 0
+        self.monitor.resume(self)
 
     def enter_backward(self, roots: Sequence[Tensor], retain_graph: bool, create_graph: bool) -> None:
         """See what this backward goes through, and follow its graph if it is to be kept."""
@@ -77,10 +80,9 @@ class NeedlessRetention(Observer):
             self._follow(nodes, site, create_graph)
         elif not self._open:
             self._looked += 1
-            if self._looked >= self._attention:
-                self._looked, self._attention = 0, GLANCE
-                self.monitor.pause(self, self._sleep)
-                self._sleep *= 4
+            if self._looked >= self._looks.wanted:
+                self._looked = 0
+                self.monitor.pause(self, self._looks.rest())
 
     def leave_backward(self, failed: bool) -> None:
         """With `create_graph` the gradients have a graph of their own; reaching that one is a use too."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from gradkit.observe.attention import PAUSE_AFTER_REPORT, PURSUIT, REPORTS, RETAINED_GRAPHS, Looks
 from gradkit.observe.observer import Observer
 from gradkit.observe.program import holders
 from gradkit.observe.program.living import living_tensors
@@ -31,16 +32,6 @@ if TYPE_CHECKING:
 
     from gradkit.observe.watching import Watching
 
-BURST = 14
-"""Windows marked in one burst: enough for ten growths of a graph kept in every step."""
-FIRST_DISTANCE = 64
-"""Backward calls between the first two bursts; each later distance is four times as long."""
-MAX_PURSUIT = 1000
-"""Windows marked at most while something is kept that does not grow enough to be reported."""
-PAUSE_AFTER_REPORT = 4096
-"""Backward calls between a report and the next search, which costs a pass over all objects."""
-MAX_REPORTS = 3
-"""Reports of one run; the same leak found again only raises its count."""
 MAX_TOTALS = 64
 """Living tensors, the newest, among which the total of many losses is looked for."""
 GROWTHS = 10
@@ -70,7 +61,8 @@ class RetainedGraphs(Observer):
         self._growths = 0
         self._revisited = False
         self._optimizers: KnownSet[Optimizer] = KnownSet()
-        self._distance = FIRST_DISTANCE
+        self._stepped = False
+        self._looks = Looks(RETAINED_GRAPHS)
         self._leaf: weakref.ref[Tensor] | None = None
         self._left: Look | None = None
         self._lines = Lines(monitor, self._line_key)
@@ -89,7 +81,7 @@ class RetainedGraphs(Observer):
     def enter_backward(self, roots: Sequence[Tensor], retain_graph: bool, create_graph: bool) -> None:
         """Count at the first backward of a window, and mark the graph about to be back-propagated."""
         nodes = graph.roots_of(roots)
-        if not self._optimizers:
+        if not self._stepped:
             self._follow_by_hand(nodes)
         if self._new_window:
             self._new_window = False
@@ -131,6 +123,7 @@ class RetainedGraphs(Observer):
 
     def after_step(self, optimizer: Optimizer) -> None:
         """A window is over."""
+        self._stepped = True
         self._optimizers.add(optimizer)
         self._leaf = self._left = None
         self._end_window()
@@ -142,7 +135,7 @@ class RetainedGraphs(Observer):
         if self._instrumented:
             INSTRUMENT.leave(self._lines)
         elif self._growths >= LINES_AFTER:
-            self._instrumented = True  # once in a run
+            self._instrumented = True  # once for each subject
             INSTRUMENT.enter(self._lines)
 
     def _count(self, nodes: Sequence[Any]) -> None:
@@ -162,12 +155,11 @@ class RetainedGraphs(Observer):
             if self._growths >= self._needed(retained, total):
                 self.monitor.put(self._search({window for window, _ in kept}, retained, total))
                 self._reports += 1
-                self._rest(PAUSE_AFTER_REPORT if self._reports < MAX_REPORTS else math.inf)
+                self._rest(PAUSE_AFTER_REPORT if self._reports < REPORTS else math.inf)
                 return
         marked = self._window - self._begun
-        if (marked >= BURST and not survivors) or marked >= MAX_PURSUIT:
-            self._rest(self._distance)
-            self._distance *= 4
+        if (marked >= self._looks.wanted and not survivors) or marked >= PURSUIT:
+            self._rest(self._looks.rest())
 
     def _needed(self, retained: bool, total: bool) -> float:
         """Growths in a row after which some rule is to judge; one that asks for nothing gets as many as any."""
@@ -187,12 +179,29 @@ class RetainedGraphs(Observer):
     def _rest(self, distance: float) -> None:
         """Forget the marks and sleep for `distance` backward calls."""
         INSTRUMENT.leave(self._lines)
+        self._forget()
+        self.monitor.pause(self, distance)
+
+    def _forget(self) -> None:
         self._marks.clear()
         self._survivors = self._growths = 0
         self._revisited = False
         self._window += len(self._optimizers) + 1
         self._begun = self._window
-        self.monitor.pause(self, distance)
+        self._optimizers.clear()  # those that step from here on are at work
+
+    def begin_again(self, optimizer: Optimizer | None) -> None:
+        """Mark as at first; what the loop of another optimizer still holds of its last step is no growth."""
+        self._looks.begin()
+        self._reports = 0
+        self._begun = self._window
+        if not INSTRUMENT.attached:
+            self._instrumented = False
+        if optimizer is not None:
+            INSTRUMENT.leave(self._lines)
+            self._instrumented = False
+            self._forget()
+        self.monitor.resume(self)
 
     # --- what keeps them ------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from gradkit.errors import HygieneError
+from gradkit.observe.attention import SEVERED_PATHS, TRIALS, Looks
 from gradkit.observe.books.held_cuts import HeldCut
 from gradkit.observe.books.outsiders import held_by
 from gradkit.observe.observer import Observer
@@ -41,12 +42,6 @@ if TYPE_CHECKING:
     from gradkit.observe.program.sites import Site
     from gradkit.observe.watching import Watching
 
-FIRST_SLEEP = 64
-"""Backward calls between the first windows and the next look; each later distance is four times as long."""
-STEPS = 5
-"""Steps without a gradient after which a window is instrumented, where no rule says how many it needs."""
-TRIALS = 3
-"""Instrumented windows spent on one set of suspects, each twice as far from the last."""
 MIN_COMPARED = 16
 """Numbers a tensor must have to be told from a copy by its direction: the cosine of two independent directions of that
 many dimensions stays below `COPY_COSINE` with probability 0.98."""
@@ -63,11 +58,12 @@ class SeveredPaths(Observer):
 
     def __init__(self, monitor: Watching) -> None:
         super().__init__(monitor)
-        self._needed = min(int(getattr(rule, "steps", STEPS)) for rule in monitor.rules if rule.kind is CutPath)
+        self._needed = min(
+            int(getattr(rule, "steps", SEVERED_PATHS.first)) for rule in monitor.rules if rule.kind is CutPath
+        )
         self._missing: Known[Optimizer, Known[Tensor, int]] = Known()
         self._had: KnownSet[Tensor] = KnownSet()
-        self._sleep = FIRST_SLEEP
-        self._looked = 0
+        self._looks = Looks(SEVERED_PATHS, self._needed)
         self._trials = 0
         self._wait = 0
         self._taint: Taint | None = None
@@ -100,6 +96,12 @@ class SeveredPaths(Observer):
         for record in records:
             with contextlib.suppress(HygieneError):  # too late to halt, and the other records must be judged
                 self.monitor.put(record, source=record.optimizer)
+
+    def begin_again(self, optimizer: Optimizer | None) -> None:
+        """Count steps without a gradient from now on, of what was there before as well."""
+        self._looks.begin()
+        self._trials = self._wait = 0
+        self.monitor.resume(self)
 
     def enter_backward(self, roots: Sequence[Tensor], retain_graph: bool, create_graph: bool) -> None:
         """Ask the graph which suspects the loss depends on, and the maps where the others were cut."""
@@ -163,11 +165,11 @@ class SeveredPaths(Observer):
         if not (present or unrooted):
             for parameter in missing:  # a step without any gradient says nothing of single parameters
                 missing[parameter] -= 1
-        self._looked += 1
+        self._looks.count(optimizer)
         suspects = [p for p in parameters if missing.get(p, 0) >= self._needed]
         if suspects and (present or unrooted):
             self._suspect(optimizer, suspects)
-        elif self._looked >= self._needed and not any(missing.values()):
+        elif self._looks.is_over(any(any(book.values()) for book in self._missing.values())):
             self._rest()
 
     def _suspect(self, optimizer: Optimizer, suspects: Sequence[Tensor]) -> None:
@@ -208,9 +210,8 @@ class SeveredPaths(Observer):
     def _rest(self) -> None:
         self._missing.clear()
         self._suspects.clear()
-        self._looked = self._trials = self._wait = 0
-        self.monitor.pause(self, self._sleep)
-        self._sleep *= 4
+        self._trials = self._wait = 0
+        self.monitor.pause(self, self._looks.rest())
 
     # --- judging ------------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from gradkit.observe.attention import FREE_SIGNALS, TRAINING_MODES, Looks
 from gradkit.observe.observer import Observer
 from gradkit.observe.program.sites import Site, find_site
 from gradkit.observe.source.places import locate
@@ -27,12 +28,6 @@ if TYPE_CHECKING:
 
     from gradkit.observe.watching import Watching
 
-WINDOWS = 3
-"""Windows watched at the start, after a signal and in each sample."""
-FIRST_SLEEP = 64
-"""Backward calls between samples at first; each later distance is four times as long."""
-FREE_SIGNALS = 16
-"""Changes of mode that are followed up; of later ones only the 32nd, 64th and so on."""
 MAJORITY = 0.5
 """Share of a model's numbers a step must update for its mode to count as the mode of training: a probe, an adapter or a
 prompt on a frozen model in eval mode is normal."""
@@ -48,8 +43,7 @@ class TrainingModes(Observer):
         super().__init__(monitor)
         self._forwards: list[tuple[nn.Module, Forward]] = []
         self._whole = False
-        self._left = WINDOWS
-        self._sleep = FIRST_SLEEP
+        self._looks = Looks(TRAINING_MODES)
         self._signals = 0
         self._signal = (-1, True)
         self._eval_site: Site | None = None
@@ -70,6 +64,15 @@ class TrainingModes(Observer):
         FORWARDS.leave(self)
         self._forwards.clear()
 
+    def begin_again(self, optimizer: Optimizer | None) -> None:
+        """Watch the windows that follow, and follow up signals as at first."""
+        self._looks.begin()
+        self._signals = 0
+        self.monitor.resume(self)
+        if self not in FORWARDS.listeners:
+            self._whole = False
+            FORWARDS.listen(self)
+
     def mode_changed(self, module: nn.Module, mode: bool) -> None:
         """A model changes its mode: watch the windows that follow."""
         if self._signal == (self.monitor.backwards, mode):
@@ -81,7 +84,7 @@ class TrainingModes(Observer):
             self._eval_site = find_site()
         self._signals += 1
         if self._signals <= FREE_SIGNALS or self._signals & (self._signals - 1) == 0:
-            self._left = WINDOWS
+            self._looks.extend()
             self.monitor.resume(self)
             FORWARDS.listen(self)
 
@@ -96,7 +99,6 @@ class TrainingModes(Observer):
         if self not in FORWARDS.listeners:
             FORWARDS.listen(self)
             self._whole = False
-            self._left = WINDOWS
 
     def after_step(self, optimizer: Optimizer) -> None:
         """Judge the window that ends here."""
@@ -104,11 +106,11 @@ class TrainingModes(Observer):
         whole, self._whole = self._whole, self in FORWARDS.listeners
         if whole and forwards:
             self._judge(optimizer, forwards)
-        self._left -= 1
-        if self._left <= 0 and not any(self._counts.values()):
+        self._looks.count(optimizer)
+        in_eval = any(self._counts.get(other) for other in self._looks.optimizers)
+        if not in_eval and self._looks.is_over():
             FORWARDS.leave(self)
-            self.monitor.pause(self, self._sleep)
-            self._sleep *= 4
+            self.monitor.pause(self, self._looks.rest())
 
     def _judge(self, optimizer: Optimizer, forwards: Sequence[tuple[nn.Module, Forward]]) -> None:
         stepped = KnownSet(p for group in optimizer.param_groups for p in group["params"] if p.grad is not None)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from gradkit.observe.attention import LONGEST_LOOK, UPDATES, Looks
 from gradkit.observe.books.held_back import HeldBack
 from gradkit.observe.books.motion import BLOCK, RATIOS, Frozen, Motion, judge_frozen, largest
 from gradkit.observe.observer import Observer
@@ -23,24 +24,14 @@ if TYPE_CHECKING:
 
     from gradkit.observe.watching import Watching
 
-DENSE_STEPS = 3
-"""Steps of each optimizer measured at the beginning without a pause."""
-SHARE = 0.001
-"""Largest share of wall time spent looking, once the run is known."""
 LARGE = 0.2
 """Ratio of update to weights from which on consecutive steps are measured."""
 LARGE_AT_START = 3.0
 """Ratio of update to the very first weights from which on consecutive steps are measured."""
-LONGEST_LOOK = 64
-"""Steps after which an unfinished suspicion is given up until the next look."""
 MAX_SIZES = 3
 """Sets of consecutive ratios of one optimizer that are handed to the rules, which may not agree at once."""
 MEASURE_EVERY = 4
 """Only every so many looks at an optimizer known to move measure its updates; the others look for frozen parameters."""
-LEAST_PAUSE = 64.0
-"""Backward calls slept at least, once the first looks are over."""
-MAX_PAUSE = 4096
-"""Backward calls slept at most."""
 
 
 class UpdatesObserver(Observer):
@@ -67,10 +58,7 @@ class UpdatesObserver(Observer):
         self._begun: Known[Optimizer, bool] = (
             Known()
         )  # optimizers in their step, each with whether a closure runs in it
-        self._steps = 0
-        self._looks = 0
-        self._spent = 0.0
-        self._since = (time.perf_counter(), 0)
+        self._looks = Looks(UPDATES)
 
     # --- events -------------------------------------------------------------------------------------------------
 
@@ -103,7 +91,7 @@ class UpdatesObserver(Observer):
             looks += [Frozen.of(item, True, reader) for item in declared]
             if looks:
                 self._frozen[optimizer] = looks
-        self._spent += time.perf_counter() - started
+        self._looks.spend(started)
 
     def after_step(self, optimizer: Optimizer) -> None:
         """Compare, judge when there is enough, and sleep when nothing is open."""
@@ -120,12 +108,10 @@ class UpdatesObserver(Observer):
         if motion.rows and (not motion.waits or len(motion.rows) >= BLOCK):
             motion.read(self.monitor.reader)
             self._judge_motion(optimizer, motion, step)
-        self._steps += 1
-        self._spent += time.perf_counter() - started
-        watched = max(1, self.monitor.optimizers_at_work)
-        dense = not self._looks and self._steps < DENSE_STEPS * watched
-        suspicious = self._steps < LONGEST_LOOK * watched and any(map(self._is_open, list(self._motions.values())))
-        if not dense and not suspicious and self._steps >= watched and not self._earlier:
+        self._looks.count(optimizer)
+        self._looks.spend(started)
+        suspicious = any(map(self._is_open, list(self._motions.values())))
+        if not self._earlier and self._looks.is_over(suspicious, LONGEST_LOOK):
             self._rest()
 
     def stop(self) -> None:
@@ -137,6 +123,11 @@ class UpdatesObserver(Observer):
         self._earlier.clear()
         self._loss = None
 
+    def begin_again(self, optimizer: Optimizer | None) -> None:
+        """Measure the first steps of all."""
+        self._looks.begin()
+        self.monitor.resume(self)
+
     def _forget(self, optimizer: Optimizer) -> None:
         """Let go of all that is known of an optimizer, and of its parameters."""
         known: tuple[Known[Optimizer, Any], ...]
@@ -145,7 +136,7 @@ class UpdatesObserver(Observer):
             book.pop(optimizer, None)
 
     def _measures(self, motion: Motion) -> bool:
-        return not motion.moves or bool(motion.ratios) or self._looks % MEASURE_EVERY == 0
+        return not motion.moves or bool(motion.ratios) or self._looks.number % MEASURE_EVERY == 0
 
     def _is_open(self, motion: Motion) -> bool:
         """Whether something about it is not settled yet."""
@@ -159,19 +150,12 @@ class UpdatesObserver(Observer):
         return sizes_open and motion.sizes_told < MAX_SIZES
 
     def _rest(self) -> None:
-        now, backwards = time.perf_counter(), self.monitor.backwards
-        seconds = (now - self._since[0]) / max(1, backwards - self._since[1])
-        pause = min(2.0 ** (self._looks + 1), max(LEAST_PAUSE, self._spent / max(SHARE * seconds, 1e-9)), MAX_PAUSE)
-        self._since = (now, backwards)
-        self._spent = 0.0
-        self._looks += 1
-        self._steps = 0
         self._loss = None
         self._begun.clear()
         self._frozen.clear()
         for motion in list(self._motions.values()):
             motion.release()
-        self.monitor.pause(self, pause)
+        self.monitor.pause(self, self._looks.rest(self.monitor.backwards))
 
     # --- judging ------------------------------------------------------------------------------------------------
 

@@ -118,6 +118,9 @@ class Listener:
             explicit: An epoch was given, so that the schedule does not depend on how often it stepped.
         """
 
+    def phase_changed(self, subject: Any) -> None:
+        """A module was frozen or unfrozen, or an optimizer was given a group, by a call."""
+
     # --- told by the global module hooks, while they are on ------------------------------------------------------
 
     def forward_begins(self, forward: Forward) -> None:

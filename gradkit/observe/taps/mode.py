@@ -29,9 +29,6 @@ from gradkit.observe.tensors.transforms import is_transforming
 if TYPE_CHECKING:
     from gradkit.observe.watching import Watching
 
-MAX_WINDOWS = 5
-"""Instrumented windows of one monitor, whatever number of rules asks."""
-
 
 class _Mode(TorchFunctionMode):
     """Hands calls to the witnesses; passive once they are gone."""
@@ -69,7 +66,7 @@ class Instrument:
     def __init__(self) -> None:
         self._mode: _Mode | None = None
         self._thread = 0
-        self._used: weakref.WeakKeyDictionary[Watching, list[int]] = weakref.WeakKeyDictionary()
+        self._left: weakref.WeakKeyDictionary[Watching, tuple[int, int]] = weakref.WeakKeyDictionary()
 
     @property
     def attached(self) -> bool:
@@ -81,16 +78,16 @@ class Instrument:
 
         Returns:
             False when that may not be: compiled code exists, attention in eval mode would leave its fast path and round
-            differently, or the monitor has used its `MAX_WINDOWS`.
+            differently, or the monitor has used the windows it was allowed.
         """
         if compiled_code_exists() or attention_in_eval_mode():
             return False
         step = witness.monitor.info.steps
-        used = self._used.setdefault(witness.monitor, [])
-        if step not in used:
-            if len(used) >= MAX_WINDOWS:
+        left, last = self._left.get(witness.monitor, (0, -1))
+        if step != last:
+            if not left:
                 return False
-            used.append(step)
+            self._left[witness.monitor] = (left - 1, step)
         if self._mode is not None and self._thread != threading.get_ident():
             return False  # torch's stack of modes is each thread's own
         if self._mode is None:
@@ -101,6 +98,10 @@ class Instrument:
                 point.listen(self)
         self._mode.witnesses.append(witness)
         return True
+
+    def allow(self, monitor: Watching, windows: int) -> None:
+        """Allow so many instrumented windows to a monitor from now on, whatever number of rules asks."""
+        self._left[monitor] = (windows, -1)
 
     def leave(self, witness: Witness) -> None:
         """End what `enter` began; the last witness takes the mode off the stack."""

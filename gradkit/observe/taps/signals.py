@@ -50,6 +50,10 @@ def _ended(listeners: Sequence[Any], error: BaseException, iterator: Any) -> Non
         tell(listeners, "pass_ended", iterator)
 
 
+def _changed(listeners: Sequence[Any], result: Any, subject: Any, *args: Any, **kwargs: Any) -> None:
+    tell(listeners, "phase_changed", subject)
+
+
 def _compiles(listeners: Sequence[Any], *args: Any, **kwargs: Any) -> None:
     for listener in list(listeners):
         listener.compiling_begins()
@@ -79,3 +83,9 @@ EXHAUSTED = Patch(
 
 TO_EVALUATION = (MODE, NO_GRAD, INFERENCE, LOADER)
 """What a program does when it turns from training to evaluation, or back."""
+FROZEN = Patch("torch.nn.Module.requires_grad_", lambda: torch.nn.Module, "requires_grad_", telling(after=_changed))
+GROUPED = Patch(
+    "torch.optim.Optimizer.add_param_group", lambda: torch.optim.Optimizer, "add_param_group", telling(after=_changed)
+)
+TO_ANOTHER_PHASE = (FROZEN, GROUPED)
+"""Both tell `phase_changed(subject)` after a module or an optimizer was changed."""

@@ -186,6 +186,9 @@ class Steps:
             return
         ledger.adopt(optimizer)
         ledger.name()
+        if not ledger.steps:  # others may have been trained since it was made
+            self._hearers.begin_again(optimizer, self.steps_seen)
+            calls = self._hearers.calls["before_step"]
         ledger.in_step = True
         ledger.in_step_deposit = False
         if outer is not None:

@@ -116,6 +116,7 @@ class Looks:
     Attributes:
         number: Looks that are over since the subject was new.
         slept: Backward calls of the last sleep.
+        wanted: Windows of each optimizer in this look.
     """
 
     def __init__(self, plan: Plan, first: int = 0) -> None:
@@ -129,6 +130,7 @@ class Looks:
     def begin(self) -> None:
         """Something is new: look as at first."""
         self.number = 0
+        self.wanted = self._first
         self._sleep = self._plan.sleep
         self._spent = 0.0
         self.extend()
@@ -151,11 +153,6 @@ class Looks:
     def optimizers(self) -> Iterator[Optimizer]:
         """Those that have stepped in this look."""
         return iter(self._windows)
-
-    @property
-    def wanted(self) -> int:
-        """Windows of each optimizer in this look."""
-        return self._plan.again if self.number else self._first
 
     def is_over(self, is_open: bool = False, limit: int | None = None) -> bool:
         """Whether every optimizer that steps has had its windows and nothing is open, or it has lasted long enough.
@@ -188,6 +185,7 @@ class Looks:
         self._spent = 0.0
         self.extend()
         self.number += 1
+        self.wanted = self._plan.again
         self.slept = pause
         return pause
 

@@ -100,6 +100,15 @@ class Known(MutableMapping[Key, Value], Generic[Key, Value]):
             if key is not None:
                 yield key
 
+    def items(self) -> list[tuple[Key, Value]]:  # type: ignore[override]  # one call instead of one for each entry
+        """The objects that are alive, each with its value."""
+        pairs = [(reference(), value) for reference, value in list(self._entries.values())]
+        return [pair for pair in pairs if pair[0] is not None]
+
+    def values(self) -> list[Value]:  # type: ignore[override]  # the same
+        """The values of all objects."""
+        return [value for _, value in list(self._entries.values())]
+
     def __len__(self) -> int:
         return len(self._entries)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import importlib
 import math
 import pkgutil
@@ -163,10 +164,15 @@ def functions() -> list[tuple[Any, str]]:
     return [(owner, name) for owner, name in found if not _is_public(owner, name)]
 
 
+_AROUND = ("run_backward", "enter_backward", "leave_backward", "before_step", "after_step")
+"""Events of the tap that are their own containment: what they call is broken, not they."""
+
+
 def _is_public(owner: Any, name: str) -> bool:
-    """What a program calls itself, and hears its mistakes from."""
-    return owner is gradkit.observe.monitor.watch or (
-        getattr(owner, "__name__", "") == "Monitor" and name in ("__init__", "start", "stop", "report", "print")
+    """What a program calls itself and hears its mistakes from, and what the containment consists of."""
+    called = {"Monitor": ("start", "stop"), "Tap": _AROUND}
+    return (owner is gradkit.observe.monitor and name == "watch") or name in called.get(
+        getattr(owner, "__name__", ""), ()
     )
 
 
@@ -263,6 +269,7 @@ def plant(seed: int) -> str:
     while True:
         owner, name, calls = chance.choice(met()[number, deep])
         mistake = Mistake(owner, name, chance.randint(1, calls), late=chance.random() < 0.3)
+        gc.collect()  # what died in an earlier run is not told in this one
         before = surroundings()
         path = f"{getattr(owner, '__module__', '')}.{getattr(owner, '__name__', '')}.{name}"
         where = f"{path}, call {mistake.call} in {PROGRAMS[number].__name__}"

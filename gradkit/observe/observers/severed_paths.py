@@ -187,8 +187,8 @@ class SeveredPaths(Observer):
         followed = [self._follows(parameter) for parameter in suspects]
         taint = Taint(self.monitor, followed)
         if INSTRUMENT.enter(taint):
+            self._taint = taint  # first: what is attached is taken off even if attaching fails
             taint.patch()
-            self._taint = taint
             self._answers = Answers(self.monitor, followed)
         else:
             self._rest()

@@ -58,6 +58,7 @@ GK403 weights-never-change error
 GK404 update-out-of-range warning
 GK405 scheduler-before-optimizer warning
 GK406 frozen-parameters-updated error
+GK409 weights-not-loaded error
 GK501 replicas-diverged error
 GK502 unsynchronized-gradients error
 GK503 duplicate-batches warning

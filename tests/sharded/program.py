@@ -459,7 +459,7 @@ def optimizer_made_before_a_part_is_sharded() -> nn.Module:
     return model
 
 
-@case("GK401", of=(plain, whole1, whole2, columns))
+@case("GK401", of=(plain, whole2, columns))
 def a_part_left_out(wrap: Any) -> nn.Module:
     model = wrap(Two())
     optimizer = torch.optim.SGD([p for n, p in model.named_parameters() if "first" in n], lr=0.01)
@@ -597,6 +597,11 @@ def weights(model: nn.Module) -> list[Tensor]:
     return [getattr(tensor, "_local_tensor", tensor).detach().clone() for tensor in model.parameters()]
 
 
+def alike(first: Tensor, second: Tensor) -> bool:
+    """Whether two tensors are equal to the bit, those of a run that diverged too."""
+    return torch.equal(first.contiguous().view(torch.uint8), second.contiguous().view(torch.uint8))
+
+
 def run(function: Case, watched: bool) -> tuple[list[Tensor], Any]:
     torch.manual_seed(0)
     if not watched:
@@ -618,7 +623,7 @@ def main(folder: str, wanted: str) -> None:
             with silence():
                 bare, _ = run(function, False)
                 left, monitor = run(function, True)
-            entry["same"] = all(map(torch.equal, bare, left))
+            entry["same"] = all(map(alike, bare, left))
             entry["steps"] = monitor.info.steps
             entry["findings"] = [
                 {"rule": item.rule, "message": item.message, "parameters": list(item.parameters)}

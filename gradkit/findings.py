@@ -85,7 +85,10 @@ class Finding:
     def __post_init__(self) -> None:
         """Make names safe that come from anybody's program, before they can leave it by whatever way."""
         words = (self.message, self.optimizer or "", *self.parameters, *self.modules, *self.evidence)
-        texts = (self.location.function if self.location else "", *filter(_is_text, self.evidence.values()))
+        texts = (
+            self.location.function if self.location else "",
+            *filter(str.__instancecheck__, self.evidence.values()),
+        )
         if "".join((*words, *texts)).isprintable():
             return
         safe = {
@@ -129,10 +132,6 @@ class Finding:
             modules=tuple(dict.fromkeys((*self.modules, *other.modules))),
             evidence={**self.evidence, "optimizers": self.evidence.get("optimizers", 1) + 1},
         )
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
 
 
 def _safe(value: Any) -> Any:

@@ -417,4 +417,4 @@ class Ledger(Suspicions):
     @property
     def count(self) -> int:
         """How many of its parameters this process holds numbers of."""
-        return len(self.parameters) - sum(map(self.is_elsewhere, range(len(self.parameters)) if self.wrapped else ()))
+        return len(self.parameters) - sum(map(self.is_elsewhere, range(len(self.parameters))))

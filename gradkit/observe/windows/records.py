@@ -141,7 +141,7 @@ class WindowRecords:
         return {
             "optimizer": ledger.label,
             "step": ledger.steps,
-            "parameter_count": ledger.count,
+            "parameter_count": ledger.count if ledger.wrapped else len(ledger.parameters),
             "backwards": ledger.deposits,
             "backwards_anywhere": elsewhere,
             "reused": verdict.reused,

@@ -42,7 +42,7 @@ class SampleHooks:
         self._depth = 0
         for point in COMPILING:
             point.listen(self)
-        self._handles = hook_all_modules(self._enter, self._leave)
+        hook_all_modules(self._enter, self._leave, self._handles)
 
     def stop(self) -> None:
         """Take the hooks off; doing so twice does nothing."""

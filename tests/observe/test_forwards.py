@@ -197,14 +197,16 @@ def test_a_witness_that_raises_is_contained_and_dropped():
     assert [finding.rule for finding in monitor.findings] == ["GK900"]
 
 
-def test_a_monitor_instruments_five_windows_at_most():
+def test_a_monitor_instruments_five_windows_of_an_optimizer_at_most():
     with gradkit.watch(report="never") as monitor:
         entered = []
-        for _ in range(7):
-            optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))])
+        optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))])
+        for number in range(9):
+            if number == 7:
+                optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))])
             (optimizer.param_groups[0]["params"][0] * 2).sum().backward()
             optimizer.step()
             witness = Witness(monitor)
             entered.append(INSTRUMENT.enter(witness))
             INSTRUMENT.leave(witness)
-    assert entered == [True] * 5 + [False] * 2
+    assert entered == [True] * 5 + [False] * 2 + [True] * 2

@@ -170,7 +170,8 @@ _AROUND = ("run_backward", "enter_backward", "leave_backward", "before_step", "a
 
 def _is_public(owner: Any, name: str) -> bool:
     """What a program calls itself and hears its mistakes from, and what the containment consists of."""
-    called = {"Monitor": ("start", "stop"), "Tap": _AROUND}
+    # What takes a wrapper off cannot be broken: nothing else could, and a wrapper without listeners does nothing.
+    called = {"Monitor": ("start", "stop"), "Tap": _AROUND, "_Place": ("take_off",)}
     return (owner is gradkit.observe.monitor and name == "watch") or name in called.get(
         getattr(owner, "__name__", ""), ()
     )

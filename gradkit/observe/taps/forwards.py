@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,16 +28,17 @@ from gradkit.observe.tensors.arguments import tensors_in
 from gradkit.observe.tensors.measure import number_of
 from gradkit.observe.tensors.transforms import is_transforming
 
-if TYPE_CHECKING:
-    pass
 
+def hook_all_modules(enter: Callable[..., None], leave: Callable[..., None], handles: list[Any]) -> None:
+    """Have `enter(module, args)` and `leave(module, args, kwargs, output)` called around every forward of a module.
 
-def hook_all_modules(enter: Callable[..., None], leave: Callable[..., None]) -> list[Any]:
-    """Have `enter(module, args)` and `leave(module, args, kwargs, output)` called around every forward of a module."""
-    return [
-        register_module_forward_pre_hook(enter),
-        register_module_forward_hook(leave, with_kwargs=True, always_call=True),
-    ]
+    Args:
+        enter: Called before.
+        leave: Called after.
+        handles: Takes each handle as soon as there is one, so that it can be taken off whatever happens then.
+    """
+    handles.append(register_module_forward_pre_hook(enter))
+    handles.append(register_module_forward_hook(leave, with_kwargs=True, always_call=True))
 
 
 def unhook(handles: Sequence[Any]) -> None:
@@ -82,9 +83,13 @@ class Forwards:
         self.listeners.append(listener)
         if not self._handles:
             self._depth, self._current, self._thread = 0, None, TAP.thread.ident
-            for point in COMPILING:
-                point.listen(self)
-            self._handles = hook_all_modules(self._enter, self._leave)
+            try:
+                for point in COMPILING:
+                    point.listen(self)
+                hook_all_modules(self._enter, self._leave, self._handles)
+            except BaseException:
+                self.leave(listener)
+                raise
         return True
 
     def leave(self, listener: Listener) -> None:
@@ -100,9 +105,8 @@ class Forwards:
         self._off()
 
     def _off(self) -> None:
-        if self._handles:
-            for point in COMPILING:
-                point.leave(self)
+        for point in COMPILING:
+            point.leave(self)
         unhook(self._handles)
         self._handles = []
         self._current = None

@@ -38,9 +38,13 @@ def _interrupts(frame: FrameType) -> bool:
     """Whether a frame is that of a signal handler or a trace function, by what it was given."""
     code = frame.f_code
     given: list[Any] = []
+    names = frame.f_locals
     for name in code.co_varnames[: code.co_argcount + bool(code.co_flags & _STARRED) + code.co_kwonlyargcount]:
-        value = frame.f_locals.get(name)
+        value = names.get(name)
         given += value if type(value) is tuple else (value,)
+    if code.co_flags & _OPTIMIZED and sys.version_info < (3, 13):
+        # A snapshot that the frame keeps: with the exception in it the two would hold each other, and a loss's graph.
+        names.clear()
     for first, second in itertools.pairwise(given):
         if second is frame.f_back and isinstance(first, int):
             return True
@@ -49,8 +53,8 @@ def _interrupts(frame: FrameType) -> bool:
     return False
 
 
-_STARRED = 0x04
-"""`CO_VARARGS` of Python's code objects."""
+_OPTIMIZED, _STARRED = 0x01, 0x04
+"""`CO_OPTIMIZED` and `CO_VARARGS` of Python's code objects."""
 
 
 def _handlers() -> Iterator[CodeType]:

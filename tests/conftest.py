@@ -2,6 +2,8 @@
 
 import gc
 import os
+import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -32,3 +34,12 @@ def train_forks() -> Forks:
 def command_forks() -> Forks:
     """Processes that have Hydra and no torch."""
     return server(COMMAND)
+
+
+@pytest.fixture(autouse=True)
+def nothing_compiled() -> Iterator[None]:
+    """Leave a process in which nothing was compiled: where something was, forwards are not watched."""
+    yield
+    frames = sys.modules.get("torch._dynamo.eval_frame")
+    if any(callable(backend) for backend in getattr(frames, "cached_backends", {}).values()):
+        sys.modules["torch._dynamo"].reset()

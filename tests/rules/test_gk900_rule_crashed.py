@@ -26,7 +26,7 @@ def test_says_everything_about_the_exception():
     assert finding.remedy == "Report it with the traceback; until then deselect the rule with `ignore`."
 
 
-@pytest.mark.parametrize("error", ["ValueError: ", "", "ValueError: nan", "E: " + "x" * 10_000, "E: {0} %s \x1b[31m"])
+@pytest.mark.parametrize("error", ["ValueError: ", "", "ValueError: nan", "E: " + "x" * 10_000, "E: {0} %s é"])
 def test_whatever_the_exception_says_is_kept_as_it_is(error):
     (finding,) = judge(error=error)
     assert finding.evidence["error"] == error

@@ -30,7 +30,7 @@ TWICE = STALE.replace(
     "    optimizer.step()\n", "    optimizer.step()\n    optimizer.step()\n    optimizer.zero_grad()\n"
 )
 CLEAN = STALE.replace("    optimizer.step()\n", "    optimizer.step()\n    optimizer.zero_grad()\n")
-WARNED = CLEAN.replace(".backward()", ".backward(retain_graph=True)").replace("range(4)", "range(9)")
+WARNED = CLEAN.replace(".backward()", ".backward(retain_graph=True)").replace("range(4)", "range(24)")
 TEACHER = STALE.replace("for i", "teacher = nn.Sequential(nn.Linear(3, 9), nn.Linear(9, 1))\nfor i").replace(
     "model(torch.randn(8, 3)).pow(2).mean().backward()",
     "optimizer.zero_grad(); x = torch.randn(8, 3); (model(x) - teacher(x)).pow(2).mean().backward()",
@@ -194,7 +194,7 @@ def test_notes_are_shown_when_asked_for(project: Project) -> None:
 
 def test_github_gets_annotations_on_standard_error(project: Project) -> None:
     ended = project.run(
-        STALE.replace("range(4)", "range(9)").replace(".backward()", ".backward(retain_graph=True)"), "--format=github"
+        STALE.replace("range(4)", "range(24)").replace(".backward()", ".backward(retain_graph=True)"), "--format=github"
     )
     commands = [line for line in ended.stderr.splitlines() if line.startswith("::")]
     assert [line.split("::")[1] for line in commands] == [
@@ -287,7 +287,7 @@ def test_the_same_run_gives_the_same_report_twice(project: Project) -> None:
         "--baseline=b.json",
         "--write-baseline",
     )
-    text = STALE.replace("range(4)", "range(12)").replace(".backward()", ".backward(retain_graph=True)")
+    text = STALE.replace("range(4)", "range(24)").replace(".backward()", ".backward(retain_graph=True)")
     seen = []
     for _ in range(2):
         ended = project.run(text, *options)

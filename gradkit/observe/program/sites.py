@@ -51,6 +51,7 @@ def _directory(path: str) -> str:
 _GRADKIT = _directory(str(PACKAGE))
 # `python -m gradkit.train` is a training program that gradkit watches: its loop is the user's code there.
 _GRADKIT_PROGRAMS = tuple(_GRADKIT + name for name in ("train/", "check/"))
+_RUNNER = str(PACKAGE / "run" / "program.py")
 _STDLIB = tuple({_directory(path) for name, path in sysconfig.get_paths().items() if name in ("stdlib", "platstdlib")})
 
 
@@ -234,9 +235,14 @@ def is_of_library(filename: str) -> bool:
 
 
 def users_code(frame: FrameType | None) -> Iterator[CodeType]:
-    """The user's functions on the stack from `frame` outwards, at most `MAX_FRAMES`; not what calls a test."""
+    """The user's functions on the stack from `frame` outwards, at most `MAX_FRAMES`.
+
+    What calls a test, or runs a script, shares nothing with it.
+    """
     left = MAX_FRAMES
-    while frame is not None and left and "/site-packages/_pytest/" not in frame.f_code.co_filename:
+    while frame is not None and left:
+        if "/site-packages/_pytest/" in frame.f_code.co_filename or frame.f_code.co_filename == _RUNNER:
+            break
         if is_user_code(frame.f_code.co_filename):
             left -= 1
             yield frame.f_code

@@ -15,9 +15,6 @@ from torch import nn
 import gradkit
 from gradkit.observe.tensors.measure import Reader
 
-# In a process of its own: what other tests leave behind in one makes observers look longer.
-pytestmark = pytest.mark.slow
-
 ROOT = str(Path(gradkit.__file__).parent)
 CALM = 300
 """Steps after which the observers sleep that have seen enough."""

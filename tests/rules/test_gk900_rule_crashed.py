@@ -26,11 +26,12 @@ def test_says_everything_about_the_exception():
     assert finding.remedy == "Report it with the traceback; until then deselect the rule with `ignore`."
 
 
-@pytest.mark.parametrize("error", ["ValueError: ", "", "ValueError: nan", "E: " + "x" * 10_000, "E: {0} %s é"])
-def test_whatever_the_exception_says_is_kept_as_it_is(error):
+@pytest.mark.parametrize("error", ["ValueError: ", "", "ValueError: nan", "E: " + "x" * 10_000, "E: {0} %s \x1b[31m"])
+def test_whatever_the_exception_says_is_kept_with_its_control_characters_shown(error):
     (finding,) = judge(error=error)
-    assert finding.evidence["error"] == error
-    assert error in finding.message
+    shown = error.replace("\x1b", "\u241b")
+    assert finding.evidence["error"] == shown
+    assert shown in finding.message
 
 
 def test_an_empty_traceback_is_still_a_note():
